@@ -1,0 +1,115 @@
+"""The words that every part of Muzen shares: specifications, time steps, predictions, search results.
+
+Axes, in every docstring: B batch, T time, K unrolled steps, A actions, N tree nodes, P players.
+A mask says what *true* means. Row t holds o_t, a_t and what a_t caused: r_{t+1}, γ_{t+1}, and whether
+the episode terminated or was truncated there. Rewards and values are per player, [.., P]; nothing ever
+flips a sign: backup adds vectors and selection reads the entry of whoever moves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
+State = Any  # a pytree of arrays with leading axis B
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What Muzen needs to know of an environment before it builds anything.
+
+    Attributes:
+      id: the name it was asked for by.
+      observation_shape: shape of one observation as the network sees it (a `Discrete` observation is one-hot).
+      observation_dtype: numpy dtype name of a stored observation.
+      num_actions: A; actions are 0..A-1 inside Muzen, whatever the environment's own `start`.
+      players: P.
+      discrete_observation: true if the environment's observation is an index, one-hot encoded by the adaptor.
+      max_episode_steps: the time limit in environment steps, or None where none is declared.
+      always_legal: true if every action is legal in every state.
+    """
+
+    id: str
+    observation_shape: tuple[int, ...]
+    observation_dtype: str
+    num_actions: int
+    players: int = 1
+    discrete_observation: bool = False
+    max_episode_steps: int | None = None
+    always_legal: bool = True
+
+
+class TimeStep(NamedTuple):
+    """What an environment says after a reset or a step.
+
+    `reward` is [P] float32, for the step that led here (zeros after a reset). `legal` is [A] bool.
+    `terminated` means that the episode ended by the task's own rule, `truncated` that it was cut
+    off (a time limit) and would have gone on.
+    """
+
+    observation: np.ndarray
+    reward: np.ndarray
+    terminated: bool
+    truncated: bool
+    to_play: int
+    legal: np.ndarray
+
+
+class Environment(Protocol):
+    """One environment, as the rollout drives it. It never resets itself."""
+
+    spec: EnvSpec
+
+    def reset(self, seed: int) -> TimeStep: ...
+    def step(self, action: int) -> TimeStep: ...
+    def close(self) -> None: ...
+
+
+class Prediction(NamedTuple):
+    """What a model says of B states."""
+
+    reward: Array  # [B, P] for the step that led here; 0 at the root
+    discount: Array  # [B] γ, 0 where the episode ends
+    to_play: Array  # [B] int32, who moves next
+    legal: Array  # [B, A] true where the action is legal; all true where the model can't know
+    value: Array  # [B, P]
+    policy_logits: Array  # [B, A]
+    state: State  # pytree, leading axis B
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Everything that search needs to know of a model."""
+
+    def initial(self, observation: Array) -> Prediction:
+        """h then f: the root of B searches from [B, ...] observations."""
+        ...
+
+    def recurrent(self, state: State, action: Array) -> Prediction:
+        """g then f: the B states after [B] int32 actions."""
+        ...
+
+
+class SearchResult(NamedTuple):
+    """What a search says of B roots.
+
+    Attributes:
+      action: [B] int32 the action to take.
+      policy: [B, A] float32 the improved policy, the learner's policy target; exactly 0 where illegal.
+      value: [B, P] float32 visit mean of the root, the root's own network value included.
+      visits: [B, A] int32 visits of each root action.
+      q: [B, A] float32 r + γV of each root action in the view of the player to move; where
+        unvisited, the value that the rule completes it with.
+      tree: the whole tree, for reuse and for drawing.
+    """
+
+    action: Array
+    policy: Array
+    value: Array
+    visits: Array
+    q: Array
+    tree: Any
