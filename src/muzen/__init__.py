@@ -1,0 +1,97 @@
+"""Muzen: a MuZero you can install in a minute, trust, and grow with.
+
+`import muzen` is light: jax and the rest load when a name is first used. Names that are both a
+module and its one function, such as `muzen.search`, are modules that can be called:
+`muzen.search(model, root, key, simulations=50)` and `from muzen.search import Gumbel` both work.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+import typing
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from muzen.agent import Agent, load
+    from muzen.check import check
+    from muzen.config import Config
+    from muzen.diagnose import diagnose
+    from muzen.errors import MuzenError
+    from muzen.evaluate import evaluate
+    from muzen.experiment import Run, resume, train
+    from muzen.plots import plot_runs as plot
+    from muzen.presets import preset
+    from muzen.record import record
+    from muzen.search import search
+
+__all__ = [
+    "Agent",
+    "Config",
+    "MuzenError",
+    "Run",
+    "__version__",
+    "check",
+    "diagnose",
+    "evaluate",
+    "load",
+    "plot",
+    "preset",
+    "record",
+    "resume",
+    "search",
+    "train",
+]
+
+# public name -> where it lives
+_HOMES = {
+    "Agent": "muzen.agent:Agent",
+    "Config": "muzen.config:Config",
+    "MuzenError": "muzen.errors:MuzenError",
+    "Run": "muzen.experiment:Run",
+    "check": "muzen.check:check",
+    "diagnose": "muzen.diagnose:diagnose",
+    "evaluate": "muzen.evaluate:evaluate",
+    "load": "muzen.agent:load",
+    "plot": "muzen.plots:plot_runs",
+    "preset": "muzen.presets:preset",
+    "record": "muzen.record:record",
+    "resume": "muzen.experiment:resume",
+    "search": "muzen.search:search",
+    "train": "muzen.experiment:train",
+}
+
+
+class _CallableModule(types.ModuleType):
+    """A module that, called, calls the function of its own name."""
+
+    def __call__(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+        return getattr(self, self.__name__.rpartition(".")[2])(*args, **kwargs)
+
+
+class _Package(types.ModuleType):
+    """Lets `muzen.evaluate` be the module and its function, whichever is imported first."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # The import system binds a submodule here and would hide the public function of that name.
+        if isinstance(value, types.ModuleType) and _HOMES.get(name) == f"muzen.{name}:{name}":
+            value.__class__ = _CallableModule
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'muzen' has no attribute {name!r}")
+    module_name, _, attribute = _HOMES[name].partition(":")
+    module = importlib.import_module(module_name)
+    return module if module_name == f"muzen.{name}" else getattr(module, attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
