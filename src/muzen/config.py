@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
+import math
 import tomllib
-import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,3 +201,237 @@ class Config:
     reanalyse: ReanalyseConfig = field(default_factory=ReanalyseConfig)
     act: ActConfig = field(default_factory=ActConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+# Ranges: one table, so that the command line, files and Python refuse the same values.
+
+
+class Range(typing.NamedTuple):
+    """The values a number may have; `above` excludes `low` itself."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+
+    def holds(self, value: float) -> bool:
+        return (value > self.low if self.above else value >= self.low) and value <= self.high
+
+    def __str__(self) -> str:
+        floor = f"above {self.low}" if self.above else f"at least {self.low}"
+        return floor if self.high == math.inf else f"{floor} and at most {self.high}"
+
+
+_SHARE, _COUNT, _SIZE, _WEIGHT, _POSITIVE = Range(0, 1), Range(0), Range(1), Range(0), Range(0, above=True)
+_SEED = Range(0, 2**31 - 1)
+
+RANGES: dict[type, dict[str, Range]] = {
+    SearchConfig: {
+        "simulations": _SIZE,
+        "max_considered": _SIZE,
+        "c_visit": _COUNT,
+        "c_scale": _COUNT,
+        "span_floor": _COUNT,
+        "c1": _COUNT,
+        "c2": _POSITIVE,
+        "dirichlet_fraction": _SHARE,
+        "dirichlet_alpha": _COUNT,
+        "temperature": _COUNT,
+        "temperature_end": _COUNT,
+    },
+    NetworkConfig: {"width": _SIZE, "blocks": _COUNT},
+    EncodingConfig: {"bins": Range(3, 10_001), "limit": _COUNT, "hl_sigma": _POSITIVE},
+    LearnConfig: {
+        "samples_per_step": _POSITIVE,
+        "batch_size": _SIZE,
+        "unroll_steps": _SIZE,
+        "n_step": _SIZE,
+        "discount": Range(0, 1, above=True),
+        "target_update": _SIZE,
+        "average_decay": _SHARE,
+        "learning_rate": _POSITIVE,
+        "warmup_updates": _COUNT,
+        "weight_decay": _WEIGHT,
+        "clip_norm": _POSITIVE,
+        "value_weight": _WEIGHT,
+        "reward_weight": _WEIGHT,
+        "policy_weight": _WEIGHT,
+        "discount_weight": _WEIGHT,
+        "consistency_weight": _WEIGHT,
+    },
+    ReplayConfig: {
+        "max_gb": _POSITIVE,
+        "max_steps": _SIZE,
+        "priority_alpha": _COUNT,
+        "priority_beta": _SHARE,
+    },
+    ReanalyseConfig: {"positions_per_step": _COUNT, "batch_size": _SIZE},
+    ActConfig: {"environments": _SIZE, "random_steps": _COUNT},
+    EvaluateConfig: {"episodes": _SIZE, "simulations": _COUNT, "seed": _SEED},
+    Config: {
+        "seed": _SEED,
+        "env_steps": _SIZE,
+        "minutes": _COUNT,
+        "checkpoint_minutes": _COUNT,
+    },
+}
+"""What every number of every section may be; a test asserts that none is left out."""
+
+
+def validate(config: Config) -> Config:
+    """Return `config` if every field has its type and range, and fields agree with each other.
+
+    Raises:
+      ConfigError: names the field, its value, the rule and the way out.
+    """
+    _build(Config, to_dict(config), "", None)
+    if not config.env_id:
+        raise ConfigError("env_id: '' is empty; give a Gymnasium id such as CartPole-v1")
+    rows = config.replay.max_steps // config.act.environments
+    window = config.learn.unroll_steps + config.learn.n_step + 1
+    if rows < window:
+        raise ConfigError(
+            f"replay.max_steps: {config.replay.max_steps} leaves {rows} steps to each of act.environments "
+            f"{config.act.environments}; learn.unroll_steps and learn.n_step need {window}: "
+            f"use at least {window * config.act.environments}"
+        )
+    return config
+
+
+def config_from_dict(data: Any, base: Config | None = None) -> Config:
+    """Read a nested mapping strictly: {"env_id": ..., "search": {"simulations": ...}}.
+
+    Args:
+      data: what a JSON or TOML file holds; any value is met with a Config or a ConfigError.
+      base: where fields that `data` leaves out come from; None: the defaults.
+
+    Raises:
+      ConfigError: a field is unknown, misspelt, of the wrong type, out of range, or missing.
+    """
+    return validate(_build(Config, data, "", base))
+
+
+def load_config(path: str | Path, base: Config | None = None) -> Config:
+    """Read a .json or .toml file as `config_from_dict` does.
+
+    Raises:
+      ConfigError: the file cannot be read, cannot be parsed, or holds a wrong field.
+    """
+    path = Path(path)
+    readers = {".json": json.loads, ".toml": tomllib.loads}
+    if path.suffix not in readers:
+        raise ConfigError(f"{path}: a configuration is a .json or .toml file, not {path.suffix or 'without suffix'}")
+    try:
+        data = readers[path.suffix](path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid {path.suffix[1:].upper()}: {error}") from error
+    try:
+        return config_from_dict(data, base)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The nested mapping that `config_from_dict` reads back; JSON and TOML can hold it."""
+    return dataclasses.asdict(config)
+
+
+def override(config: Config, changes: typing.Mapping[str, Any]) -> Config:
+    """A copy of `config` with some fields changed.
+
+    Args:
+      config: left as it is.
+      changes: by dotted name, {"search.simulations": 32}, by section, {"search": {"simulations": 32}},
+        or a whole section, {"search": SearchConfig(simulations=32)}.
+
+    Raises:
+      ConfigError: as `config_from_dict`.
+    """
+    nested: dict[str, Any] = {}
+    for name, value in changes.items():
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = dataclasses.asdict(value)
+        section, _, key = name.partition(".")
+        if not key and not isinstance(value, dict):
+            nested[section] = value
+            continue
+        fields = nested.setdefault(section, {})
+        if not isinstance(fields, dict):
+            raise ConfigError(f"{name}: {section} is given as {fields!r} too; give one of them")
+        fields.update({key: value} if key else value)
+    return config_from_dict(nested, config)
+
+
+@functools.cache
+def _hints(section: type) -> dict[str, Any]:
+    return typing.get_type_hints(section)
+
+
+def _build(section: type, data: Any, prefix: str, base: Any) -> Any:
+    """One section from a mapping; `prefix` is "" or "search." for messages."""
+    if not isinstance(data, dict):
+        name = f"{prefix[:-1]}: " if prefix else ""
+        raise ConfigError(f"{name}{_show(data)} is not a table of fields")
+    hints = _hints(section)
+    for name in data:
+        if name not in hints:
+            raise ConfigError(f"{prefix}{name}: unknown field{_nearest(str(name), list(hints), prefix)}")
+    values = {}
+    for name, hint in hints.items():
+        if name in data:
+            held = None if base is None else getattr(base, name)
+            values[name] = _value(section, name, hint, data[name], prefix, held)
+        elif base is not None:
+            values[name] = getattr(base, name)
+    if "env_id" in hints and "env_id" not in values:
+        raise ConfigError("env_id: missing; give a Gymnasium id such as CartPole-v1")
+    return section(**values)
+
+
+def _value(section: type, name: str, hint: Any, value: Any, prefix: str, base: Any) -> Any:
+    where = f"{prefix}{name}"
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, f"{where}.", base)
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        if not isinstance(value, str) or value not in choices:
+            raise ConfigError(f"{where}: {_show(value)} is not one of {', '.join(choices)}")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
+        value = float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{where}: {_show(value)} is not {_KINDS[hint]}")
+    if hint is float and not math.isfinite(value):
+        raise ConfigError(f"{where}: {value} is not finite")
+    allowed = RANGES[section].get(name)
+    if allowed is not None and not allowed.holds(value):
+        raise ConfigError(f"{where}: {_show(value)} is out of range; it must be {allowed}")
+    return value
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def _show(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits; a table nested thousands deep
+        text = type(value).__name__
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _nearest(name: str, siblings: list[str], prefix: str) -> str:
+    """'; did you mean X?', from this section first, then from every section."""
+    plain = name.replace("-", "_")
+    near = difflib.get_close_matches(plain, siblings, n=1)
+    if not near:
+        every = {}
+        for section, hint in _hints(Config).items():
+            for leaf in _hints(hint) if dataclasses.is_dataclass(hint) else ():
+                every.setdefault(leaf, f"{section}.{leaf}")
+            every.setdefault(section, section)
+        near = [every[leaf] for leaf in difflib.get_close_matches(plain.rpartition(".")[2], every, n=1, cutoff=0.8)]
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; {prefix[:-1] or 'the configuration'} has {', '.join(siblings)}"
