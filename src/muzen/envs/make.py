@@ -1,0 +1,223 @@
+"""From a name, or a function, to an environment; and what to say when there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import inspect
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium
+from gymnasium.envs.registration import registry
+
+from muzen.envs.gymnasium import GymnasiumEnvironment
+from muzen.errors import EnvError, UnknownEnvError
+from muzen.types import Environment, EnvSpec
+
+EnvLike = str | Callable[..., Any]
+
+# Namespaces whose packages register themselves on import: the module, and the pip line that brings it.
+_NAMESPACES = {
+    "ALE": ("ale_py", 'pip install "muzen[atari]"'),
+    "MinAtar": ("minatar.gym", "pip install minatar"),
+}
+
+
+def make(env: EnvLike, *, render_mode: str | None = None) -> Environment:
+    """Makes one environment.
+
+    Args:
+      env: a Gymnasium id (`CartPole-v1`), `python:module:function` where the function returns a
+        `gymnasium.Env` (the module may lie in the current directory), or such a function itself.
+      render_mode: passed on where the environment takes one.
+
+    Raises:
+      UnknownEnvError: nothing has this id; the message lists the nearest.
+      UnsupportedSpaceError: its spaces are of a kind that is not supported.
+      EnvError: it cannot be made; the message says what is missing.
+    """
+    made = open_env(env, render_mode=render_mode)
+    if isinstance(made, gymnasium.Env):
+        try:
+            return GymnasiumEnvironment(made, env_name(env))
+        except BaseException:
+            made.close()
+            raise
+    return made
+
+
+def spec_of(env: EnvLike) -> EnvSpec:
+    """The specification of an environment, which is made and closed for it. Raises as `make` does."""
+    made = make(env)
+    made.close()
+    return made.spec
+
+
+def env_name(env: EnvLike) -> str:
+    """How an environment is called: its id, or `python:module:function` of the function that makes it."""
+    if isinstance(env, str):
+        return env
+    function = env.func if hasattr(env, "func") else env  # functools.partial has no name of its own
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"python:{getattr(function, '__module__', '?')}:{name}"
+
+
+def open_env(env: EnvLike, *, render_mode: str | None = None) -> Any:
+    """The environment itself, before any adaptor: a `gymnasium.Env`, or a `muzen.types.Environment`.
+
+    Raises:
+      UnknownEnvError, EnvError: as `make`.
+    """
+    if isinstance(env, str):
+        if env.startswith("openspiel:"):
+            raise EnvError(
+                f"{env}: names beginning with openspiel: are reserved for OpenSpiel's games, which this version does "
+                "not support yet; use a Gymnasium id, or python:module:function"
+            )
+        if env.startswith("python:"):
+            with _current_directory_on_path():
+                return _checked(_function_named(env), env, render_mode)
+        return _registered(env, render_mode)
+    if isinstance(env, gymnasium.Env):
+        raise EnvError(
+            f"{env}: this is one environment, but several are needed; pass a function that makes one, "
+            "such as lambda: MyEnv()"
+        )
+    if not callable(env):
+        raise EnvError(f"{env!r}: an environment is named by a string or made by a function; this is neither")
+    return _checked(env, env_name(env), render_mode)
+
+
+def nearest_names(name: str, count: int = 3) -> list[str]:
+    """Registered ids most like `name`, best first, the newest version of each; case and version don't count."""
+    newest: dict[str, tuple[int, str]] = {}
+    for key, spec in registry.items():
+        base = key.rsplit("-v", 1)[0]
+        version = spec.version if spec.version is not None else -1
+        newest[base] = max(newest.get(base, (-2, "")), (version, key))
+    wanted = name.rsplit("-v", 1)[0].lower()
+    scored = []
+    for base, (_, key) in newest.items():
+        whole = difflib.SequenceMatcher(None, wanted, base.lower()).ratio()
+        last = difflib.SequenceMatcher(None, wanted, base.lower().rsplit("/", 1)[-1]).ratio()
+        scored.append((max(whole, 0.95 * last), key))
+    return [key for score, key in sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:count] if score >= 0.6]
+
+
+def _registered(name: str, render_mode: str | None) -> gymnasium.Env:
+    module, _, env_id = name.rpartition(":")
+    if module:
+        with _current_directory_on_path():
+            _imported(module, name)
+    namespace = env_id.split("/", 1)[0]
+    if namespace in _NAMESPACES:
+        module, pip_line = _NAMESPACES[namespace]
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise EnvError(f"{name}: {module} is not installed; run: {pip_line}") from error
+    # Stricter than Gymnasium, which takes the newest version of a name without one: a run must say which.
+    if env_id not in registry:
+        raise UnknownEnvError(_unknown(name, env_id))
+    arguments: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+    try:
+        with warnings.catch_warnings():
+            # An environment that cannot draw that way says so again when it is asked to draw.
+            warnings.filterwarnings("ignore", message=".*render_mode.*")
+            return gymnasium.make(env_id, disable_env_checker=True, **arguments)
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise EnvError(f"{name}: {_dependency(str(error))}") from error
+    except ModuleNotFoundError as error:
+        raise EnvError(f"{name}: it needs a package that is not installed ({error}); pip install it") from error
+
+
+def _unknown(name: str, env_id: str) -> str:
+    nearest = nearest_names(env_id)
+    if nearest:
+        return f"{name}: no environment has this id; did you mean {' or '.join(nearest)}?"
+    return (
+        f"{name}: no environment has this id; give a registered Gymnasium id such as CartPole-v1, "
+        "python:module:function for your own, or module:id where importing the module registers it"
+    )
+
+
+def _dependency(message: str) -> str:
+    if "box2d" in message.lower():
+        return 'Box2D is not installed; run: pip install "muzen[box2d]"'
+    return message
+
+
+def _function_named(name: str) -> Callable[..., Any]:
+    parts = name.split(":")
+    if len(parts) != 3 or not all(parts):
+        raise EnvError(f"{name}: write python:module:function, such as python:my_envs:make_maze")
+    _, module_name, function_name = parts
+    module = _imported(module_name, name)
+    function: Any = module
+    for part in function_name.split("."):
+        function = getattr(function, part, None)
+    if not callable(function):
+        names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        close = difflib.get_close_matches(function_name, names, n=3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise UnknownEnvError(f"{name}: {module.__file__} has no function {function_name}{hint}")
+    return function
+
+
+def _imported(module: str, name: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module and not module.startswith(f"{error.name}."):
+            raise EnvError(f"{name}: importing {module} failed: {error}; pip install what is missing") from error
+        raise UnknownEnvError(
+            f"{name}: there is no module {module} in {os.getcwd()} or among the installed packages"
+        ) from error
+
+
+def _checked(function: Callable[..., Any], name: str, render_mode: str | None) -> Any:
+    """Calls a user's function, and sees to it that an environment comes back."""
+    arguments = {}
+    if render_mode is not None and _takes(function, "render_mode"):
+        arguments["render_mode"] = render_mode
+    try:
+        inspect.signature(function).bind(**arguments)
+    except TypeError as error:
+        raise EnvError(f"{name}: the function is called without arguments ({error}); give them defaults") from error
+    except ValueError:
+        pass  # a built-in without a signature
+    made = function(**arguments)
+    if isinstance(made, gymnasium.Env):
+        return made
+    if isinstance(getattr(made, "spec", None), EnvSpec) and callable(getattr(made, "step", None)):
+        return made
+    raise EnvError(
+        f"{name}: the function returned {type(made).__module__}.{type(made).__qualname__}; it must return a new "
+        "gymnasium.Env (of the package gymnasium, not gym) at each call"
+    )
+
+
+def _takes(function: Callable[..., Any], argument: str) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(p.name == argument or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+
+
+@contextlib.contextmanager
+def _current_directory_on_path() -> Iterator[None]:
+    """Imports from the current directory first; afterwards it comes last, for what is imported later."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+        if here not in sys.path and "" not in sys.path:
+            sys.path.append(here)
