@@ -255,7 +255,7 @@ def test_an_unsupported_action_space_is_named_with_a_way_out(space, message):
     [
         (spaces.Dict(a=spaces.Discrete(2)), r"Dict.*FlattenObservation"),
         (spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3))), r"Tuple.*FlattenObservation"),
-        (spaces.Text(5), r"Text.*one vector of numbers"),
+        (spaces.Sequence(spaces.Discrete(2)), r"Sequence.*one vector of numbers"),
         (spaces.Box(0, 255, (84, 84, 3), np.uint8), r"21168 numbers.*Images are not supported yet"),
         (spaces.Box(0, 1, (0,)), r"0 numbers.*at least one"),
     ],
