@@ -8,6 +8,7 @@ module and its one function, such as `muzen.search`, are modules that can be cal
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import types
 import typing
@@ -16,13 +17,13 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from muzen.agent import Agent, load
+    from muzen.agent import Agent
+    from muzen.api import Run, evaluate, load, resume, train
+    from muzen.callbacks import Callback
     from muzen.check import check
     from muzen.config import Config
     from muzen.diagnose import diagnose
     from muzen.errors import MuzenError
-    from muzen.evaluate import evaluate
-    from muzen.experiment import Run, resume, train
     from muzen.plots import plot_runs as plot
     from muzen.presets import preset
     from muzen.record import record
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agent",
+    "Callback",
     "Config",
     "MuzenError",
     "Run",
@@ -49,35 +51,40 @@ __all__ = [
 # public name -> where it lives
 _HOMES = {
     "Agent": "muzen.agent:Agent",
+    "Callback": "muzen.callbacks:Callback",
     "Config": "muzen.config:Config",
     "MuzenError": "muzen.errors:MuzenError",
-    "Run": "muzen.experiment:Run",
+    "Run": "muzen.api:Run",
     "check": "muzen.check:check",
     "diagnose": "muzen.diagnose:diagnose",
-    "evaluate": "muzen.evaluate:evaluate",
-    "load": "muzen.agent:load",
+    "evaluate": "muzen.api:evaluate",
+    "load": "muzen.api:load",
     "plot": "muzen.plots:plot_runs",
     "preset": "muzen.presets:preset",
     "record": "muzen.record:record",
-    "resume": "muzen.experiment:resume",
+    "resume": "muzen.api:resume",
     "search": "muzen.search:search",
-    "train": "muzen.experiment:train",
+    "train": "muzen.api:train",
 }
 
 
 class _CallableModule(types.ModuleType):
-    """A module that, called, calls the function of its own name."""
+    """A module that, called, calls the public function of its own name."""
 
     def __call__(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any:
-        return getattr(self, self.__name__.rpartition(".")[2])(*args, **kwargs)
+        return _public(self.__name__.rpartition(".")[2])(*args, **kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(_public(self.__name__.rpartition(".")[2]))
 
 
 class _Package(types.ModuleType):
-    """Lets `muzen.evaluate` be the module and its function, whichever is imported first."""
+    """Lets `muzen.evaluate` be the module and the function, whichever is imported first."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        # The import system binds a submodule here and would hide the public function of that name.
-        if isinstance(value, types.ModuleType) and _HOMES.get(name) == f"muzen.{name}:{name}":
+        # The import system binds a submodule here, and would hide the public function of that name.
+        if name in _HOMES and isinstance(value, types.ModuleType):
             value.__class__ = _CallableModule
         super().__setattr__(name, value)
 
@@ -85,12 +92,17 @@ class _Package(types.ModuleType):
 sys.modules[__name__].__class__ = _Package
 
 
+def _public(name: str) -> typing.Any:
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
 def __getattr__(name: str) -> typing.Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'muzen' has no attribute {name!r}")
-    module_name, _, attribute = _HOMES[name].partition(":")
-    module = importlib.import_module(module_name)
-    return module if module_name == f"muzen.{name}" else getattr(module, attribute)
+    value = _public(name)
+    # Loading the function may have bound the module of the same name, which is callable and comes first.
+    return sys.modules[__name__].__dict__.get(name, value)
 
 
 def __dir__() -> list[str]:

@@ -1,14 +1,390 @@
-"""The command line."""
+"""The command line: `muzen train`, `evaluate`, `resume`, `plot`, `record`, `check`, `diagnose`.
+
+Each command is a dataclass whose fields are its flags; `Train` is the configuration itself. What needs jax
+is imported where it is used, so that `muzen --help` answers at once.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import itertools
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.text import Text
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
 import muzen
+from muzen.config import Config, load_config, validate
+from muzen.errors import ConfigError, MuzenError
+from muzen.presets import PRESETS, preset
+from muzen.progress import Progress
+
+Folder = Annotated[Path, arg(metavar="DIR")]
+OptionalFolder = Annotated[Path | None, arg(metavar="DIR")]
+OptionalFile = Annotated[Path | None, arg(metavar="FILE")]
+Flag = FlagCreatePairsOff[bool]
+
+BAD_INPUT = 2
+SIGNALS = {"SIGINT": 128 + signal.SIGINT, "SIGTERM": 128 + signal.SIGTERM}
+
+
+@dataclass(frozen=True)
+class Train(Config):
+    """Train on an environment, evaluate over greedy episodes, and leave everything in a run folder.
+
+    Every setting below can also stand in the FILE of --config (JSON or TOML); a flag wins over the file,
+    the file over the environment's preset. Give an ENV_ID before --help to see its own defaults.
+    """
+
+    env_id: Annotated[Positional[str], arg(metavar="ENV_ID")] = ""
+    """A Gymnasium id such as CartPole-v1, or python:module:function that makes an environment."""
+    seeds: str = ""
+    """Several seeds, one run after another: 0-4, or 0,3,7. Ends with a table and a plot."""
+    out: OptionalFolder = None
+    """Run folder, which must not exist yet. Default: runs/ENV_ID-seedN."""
+    config: OptionalFile = None
+    """Settings to start from, in a .json or .toml file; it needs to state only what differs."""
+    warm_start: OptionalFolder = None
+    """Run folder whose weights to start from."""
+    debug: Flag = False
+    """Show the whole traceback of an error."""
+
+    def settings(self) -> Config:
+        """The configuration without what only the command line knows."""
+        return validate(Config(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Config)}))
+
+    def __call__(self) -> int:
+        config = self.settings()
+        from muzen import api
+
+        if self.seeds:
+            return _train_seeds(config, _parse_seeds(self.seeds), self.out, self.warm_start)
+        began = time.monotonic()
+        with _Watch() as progress:
+            run = api.train(
+                config.env_id, config=config, out=self.out, warm_start=self.warm_start, callbacks=[progress]
+            )
+        return _ended(run, time.monotonic() - began)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run that was stopped or killed, or train a finished one for longer."""
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The run folder."""
+    env: str | None = None
+    """The environment, where it is code of yours: python:module:function."""
+    env_steps: int | None = None
+    """A new budget in environment steps, the steps so far included."""
+    minutes: float | None = None
+    """A new wall-clock budget in minutes, the time so far included."""
+    debug: Flag = False
+    """Show the whole traceback of an error."""
+
+    def __call__(self) -> int:
+        from muzen import api
+
+        began = time.monotonic()
+        with _Watch() as progress:
+            run = api.resume(
+                self.folder, env=self.env, env_steps=self.env_steps, minutes=self.minutes, callbacks=[progress]
+            )
+        return _ended(run, time.monotonic() - began)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Play greedy episodes with a trained agent: no noise, final weights, every episode counted."""
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The run folder."""
+    episodes: int = 100
+    """Episodes to play."""
+    seed: int = 0
+    """Seed of the episodes; the same seed gives the same episodes."""
+    simulations: int | None = None
+    """Simulations per move; the run's own setting if left out."""
+    env: str | None = None
+    """The environment, where it is code of yours: python:module:function."""
+    json: Flag = False
+    """Print one JSON object and nothing else on standard output."""
+    debug: Flag = False
+    """Show the whole traceback of an error."""
+
+    def __call__(self) -> int:
+        from muzen import api
+        from muzen.summary import returns
+
+        with _Watch() as progress:
+            result = api.evaluate(
+                self.folder,
+                env=self.env,
+                episodes=self.episodes,
+                seed=self.seed,
+                simulations=self.simulations,
+                progress=progress.on_evaluation,
+            )
+        _say(json.dumps(result) if self.json else f"{result['env_id']}: {returns(result)}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draw the learning curves of run folders; several runs give their mean and band."""
+
+    folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR [DIR ...]")]
+    """Run folders, or folders of run folders."""
+    out: OptionalFile = None
+    """The PNG to write. Default: learning.png in the first folder."""
+    debug: Flag = False
+    """Show the whole traceback of an error."""
+
+    def __call__(self) -> int:
+        if not self.folders:
+            raise ConfigError("plot: no run folder given; name at least one, such as runs/CartPole-v1-seed0")
+        from muzen.plots import plot_runs
+
+        _say(f"wrote {plot_runs(list(self.folders), self.out or self.folders[0] / 'learning.png')}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """Film a greedy episode with the search's value and policy drawn beside it."""
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The run folder."""
+    out: OptionalFile = None
+    """The .gif or .mp4 to write. Default: episode.gif in the run folder."""
+    seed: int = 0
+    """Seed of the episode."""
+    env: str | None = None
+    """The environment, where it is code of yours: python:module:function."""
+    debug: Flag = False
+    """Show the whole traceback of an error."""
+
+    def __call__(self) -> int:
+        from muzen.record import record
+
+        with Console(stderr=True).status("recording"):
+            path = record(self.folder, out=self.out, seed=self.seed, env=self.env)
+        _say(f"wrote {path}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Check:
+    """Say what is wrong with an environment, and what Muzen would use for it."""
+
+    env: Annotated[Positional[str], arg(metavar="ENV")]
+    """A Gymnasium id, or python:module:function."""
+    debug: Flag = False
+    """Show the whole traceback of an error."""
+
+    def __call__(self) -> int:
+        from muzen.check import check
+
+        for line in check(self.env):
+            _say(str(line))
+        return 0
+
+
+@dataclass(frozen=True)
+class Diagnose:
+    """Say why a run did or did not learn: its health, and its model against the real environment."""
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The run folder."""
+    env: str | None = None
+    """The environment, where it is code of yours: python:module:function."""
+    debug: Flag = False
+    """Show the whole traceback of an error."""
+
+    def __call__(self) -> int:
+        from muzen.diagnose import diagnose
+
+        for line in diagnose(self.folder, env=self.env):
+            _say(str(line))
+        return 0
+
+
+COMMANDS: dict[str, type] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "resume": Resume,
+    "plot": Plot,
+    "record": Record,
+    "check": Check,
+    "diagnose": Diagnose,
+}
 
 
 def main(argv: list[str]) -> int:
-    """Run one command; return the process's exit code."""
-    if argv == ["--version"]:
-        print(f"muzen {muzen.__version__}")
+    """Run one command.
+
+    Args:
+      argv: the words after `muzen`.
+
+    Returns:
+      The process's exit code: 0, 2 for bad input, 130 or 143 after Ctrl-C or SIGTERM.
+    """
+    if argv[:1] in (["--version"], ["-V"]):
+        _say(f"muzen {muzen.__version__}")
         return 0
-    print("usage: muzen --version")
-    return 2
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        _say(_overview())
+        return 0 if argv else BAD_INPUT
+    try:
+        return _parse(argv)()
+    except MuzenError as error:
+        if "--debug" in argv:
+            raise
+        _complain(f"{type(error).__name__}: {error}")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # `muzen ... | head`: nobody listens any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except SystemExit as left:  # tyro, after it has printed help or what is wrong with a flag
+        return left.code if isinstance(left.code, int) else BAD_INPUT
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = ["usage: muzen COMMAND ...", "", "MuZero you can install in a minute, trust, and grow with.", ""]
+    lines += [f"  {name:<{width}}  {command.__doc__.partition(chr(10))[0]}" for name, command in COMMANDS.items()]
+    lines += ["", "muzen COMMAND --help shows its flags. Begin with: muzen train CartPole-v1"]
+    return "\n".join(lines)
+
+
+def _parse(argv: list[str]) -> Any:
+    name, rest = argv[0], argv[1:]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean muzen {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
+        raise ConfigError(f"{name}: unknown command; {hint}")
+    if name == "train":
+        return _parse_train(rest)
+    return tyro.cli(COMMANDS[name], args=rest, prog=f"muzen {name}")
+
+
+def _parse_train(words: list[str]) -> Train:
+    """In two passes: the environment decides the defaults that the flags are read against."""
+    prog = "muzen train"
+    wants_help = bool({"-h", "--help"} & set(words))
+    if wants_help:
+        env_id, file = _env_id_before_help(words), None
+        words = ["--help"]  # tyro's help leaves out what it has read by then
+    else:
+        first = tyro.cli(Train, args=words, prog=prog)
+        env_id, file = first.env_id, first.config
+    if file is not None and not env_id:
+        env_id = load_config(file, base=Config("")).env_id
+    base = Config("") if wants_help and not env_id else _preset(env_id)
+    if file is not None:
+        base = load_config(file, base=base)
+    return tyro.cli(Train, args=words, prog=prog, default=Train(**vars(base)))
+
+
+def _preset(env_id: str) -> Config:
+    if not env_id:
+        raise ConfigError("env_id: which environment? Give one, such as muzen train CartPole-v1")
+    if env_id in PRESETS:
+        return preset(env_id)
+    from muzen import envs
+
+    return preset(env_id, envs.spec_of(env_id))
+
+
+def _env_id_before_help(words: list[str]) -> str:
+    """The first word that is neither a flag nor a flag's value."""
+    for before, word in zip(["", *words], words, strict=False):
+        if not word.startswith("-") and not (before.startswith("--") and "=" not in before):
+            return word
+    return ""
+
+
+def _parse_seeds(text: str) -> list[int]:
+    """'0-4' or '0,3,7-9' as a list without repeats, in the order given."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise ConfigError(f"seeds: {text!r} is not a list of seeds; write 0-4, or 0,3,7")
+        seeds += range(int(first), int(last if dash else first) + 1)
+    return list(dict.fromkeys(seeds))
+
+
+class _Watch:
+    """A progress display that gives the terminal back, and says how to go on where Ctrl-C leaves it."""
+
+    def __enter__(self) -> Progress:
+        self.progress = Progress()
+        return self.progress
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
+        self.progress.close()
+        if kind is KeyboardInterrupt and self.progress.folder is not None:
+            _complain(f"go on with: muzen resume {self.progress.folder}")
+
+
+def _train_seeds(config: Config, seeds: list[int], out: Path | None, warm_start: Path | None) -> int:
+    """One run after another in one folder, then a table and a plot."""
+    from muzen import api
+    from muzen.plots import plot_runs
+    from muzen.summary import seeds_table
+
+    folder = out or _seeds_folder(config.env_id, seeds)
+    runs: list[tuple[Any, float]] = []
+    for seed in seeds:
+        began = time.monotonic()
+        with _Watch() as progress:
+            run = api.train(
+                config.env_id,
+                config=dataclasses.replace(config, seed=seed),
+                out=folder / f"seed{seed}",
+                warm_start=warm_start,
+                callbacks=[progress],
+            )
+        if run.stopped in SIGNALS:
+            return _ended(run, time.monotonic() - began)
+        runs.append((run, time.monotonic() - began))
+    Console().print(seeds_table(runs))
+    _say(f"learning curves: {plot_runs([run.folder for run, _ in runs], folder / 'learning.png')}")
+    return 0
+
+
+def _seeds_folder(env_id: str, seeds: list[int]) -> Path:
+    """runs/NAME-seeds0-4, or the first free runs/NAME-seeds0-4-2, -3, ..."""
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in env_id)
+    first = Path("runs") / f"{name}-seeds{seeds[0]}-{seeds[-1]}"
+    tries = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([first], tries) if not path.exists())
+
+
+def _ended(run: Any, seconds: float) -> int:
+    from muzen.summary import run_summary
+
+    _say(run_summary(run, seconds))
+    return SIGNALS.get(run.stopped, 0)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _complain(text: str) -> None:
+    Console(stderr=True).print(Text(text, style="red"), soft_wrap=True)

@@ -1,0 +1,86 @@
+"""What a run ends with, in words a person understands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from muzen.progress import duration
+
+
+def returns(evaluation: dict[str, Any]) -> str:
+    """'return 497.3 (95 % interval 494.0 to 500.0) over 100 greedy episodes'."""
+    low, high = evaluation["ci95"]
+    plural = "" if evaluation["episodes"] == 1 else "s"
+    return (
+        f"return {evaluation['mean_return']:.1f} (95 % interval {low:.1f} to {high:.1f}) "
+        f"over {evaluation['episodes']} greedy episode{plural}"
+    )
+
+
+def run_summary(run: Any, seconds: float) -> str:
+    """The last lines of `muzen train` and `muzen resume`.
+
+    Args:
+      run: a `muzen.Run`.
+      seconds: wall-clock of the whole command, evaluation included.
+    """
+    folder, config = run.folder, run.config
+    name = f"{config.env_id}, seed {config.seed}"
+    if not run.evaluation:
+        return f"{name}: stopped ({run.stopped}) after {duration(seconds)}\ngo on with: muzen resume {folder}"
+    steps = run.evaluation["env_steps_trained"]
+    commands = {
+        f"muzen evaluate {folder}": "play it again, on other episodes with --seed",
+        f"muzen plot {folder}": "its learning curve",
+        f"muzen record {folder}": "watch an episode, with what the search thinks",
+        f"muzen diagnose {folder}": "why it did or did not learn",
+        f"muzen resume {folder} --env-steps {2 * steps}": "train longer",
+    }
+    width = max(map(len, commands))
+    return "\n".join(
+        [
+            "",
+            f"{name}: {returns(run.evaluation)}",
+            f"{steps:,} environment steps, {duration(seconds)} of wall-clock",
+            f"run folder: {folder}",
+            "",
+            "next:",
+            *(f"  {command:<{width}}  {why}" for command, why in commands.items()),
+        ]
+    )
+
+
+def seeds_table(runs: list[tuple[Any, float]]) -> Table:
+    """Every seed, and over seeds the mean with its bootstrap interval and the interquartile mean.
+
+    Args:
+      runs: `muzen.Run` and its wall-clock in seconds, one pair a seed.
+    """
+    import numpy as np
+
+    from muzen.evaluate import confidence_interval
+
+    table = Table(box=box.SIMPLE, title=f"{runs[0][0].config.env_id}: greedy return")
+    for heading in ("seed", "return", "95 % interval", "environment steps", "wall-clock", "run folder"):
+        table.add_column(heading, justify="left" if heading == "run folder" else "right")
+    for run, seconds in runs:
+        low, high = run.evaluation["ci95"]
+        table.add_row(
+            str(run.config.seed),
+            f"{run.evaluation['mean_return']:.1f}",
+            f"{low:.1f} to {high:.1f}",
+            f"{run.evaluation['env_steps_trained']:,}",
+            duration(seconds),
+            str(run.folder),
+        )
+    means = np.sort([run.evaluation["mean_return"] for run, _ in runs])
+    if len(means) > 1:
+        low, high = confidence_interval(means)
+        quarter = len(means) // 4
+        table.add_section()
+        table.add_row("mean", f"{means.mean():.1f}", f"{low:.1f} to {high:.1f}", "", "", "")
+        table.add_row("interquartile mean", f"{means[quarter : len(means) - quarter].mean():.1f}", "", "", "", "")
+    return table

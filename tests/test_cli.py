@@ -1,0 +1,267 @@
+"""The command line, with the training behind it replaced by a fake."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+import muzen
+from muzen import cli
+from muzen.cli import _parse_seeds, main
+from muzen.config import Config, load_config, to_dict
+from muzen.errors import RunNotFoundError, UnknownEnvError
+from muzen.presets import preset
+
+EVALUATION = {
+    "env_id": "CartPole-v1",
+    "episodes": 100,
+    "mean_return": 497.25,
+    "std_return": 5.0,
+    "ci95": (494.0, 500.0),
+    "env_steps_trained": 10_000,
+    "returns": [497.25] * 100,
+}
+
+
+@dataclasses.dataclass
+class FakeApi:
+    """Stands for `muzen.api`: remembers what it was asked for."""
+
+    stopped: str = "finished"
+    error: BaseException | None = None
+    calls: list[dict] = dataclasses.field(default_factory=list)
+
+    def _run(self, config, folder):
+        evaluation = EVALUATION if self.stopped == "finished" else {}
+        return types.SimpleNamespace(folder=Path(folder), config=config, stopped=self.stopped, evaluation=evaluation)
+
+    def train(self, env, *, config, out, warm_start, callbacks):
+        self.calls.append({"env": env, "config": config, "out": out, "warm_start": warm_start})
+        if self.error:
+            raise self.error
+        return self._run(config, out or "runs/CartPole-v1-seed0")
+
+    def resume(self, folder, *, env, env_steps, minutes, callbacks):
+        self.calls.append({"folder": folder, "env": env, "env_steps": env_steps, "minutes": minutes})
+        return self._run(Config("CartPole-v1"), folder)
+
+    def evaluate(self, folder, *, env, episodes, seed, simulations, progress):
+        if self.error:
+            raise self.error
+        self.calls.append({"folder": folder, "episodes": episodes, "seed": seed, "simulations": simulations})
+        return {**EVALUATION, "episodes": episodes}
+
+
+@pytest.fixture
+def api(monkeypatch):
+    fake = FakeApi()
+    monkeypatch.setattr(muzen, "api", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "muzen.api", fake)
+    return fake
+
+
+@pytest.fixture
+def plots(monkeypatch):
+    drawn = []
+    fake = types.SimpleNamespace(plot_runs=lambda folders, out: drawn.append((folders, out)) or out)
+    monkeypatch.setitem(sys.modules, "muzen.plots", fake)
+    return drawn
+
+
+def words(text):
+    """Without a box around it, on one line."""
+    return " ".join(re.sub(r"[─│╭╮╰╯]", " ", text).split())
+
+
+def test_train_uses_the_preset_of_its_environment(api):
+    assert main(["train", "Acrobot-v1"]) == 0
+    assert api.calls == [
+        {"env": "Acrobot-v1", "config": preset("Acrobot-v1"), "out": None, "warm_start": None},
+    ]
+
+
+def test_flags_override_the_preset(api):
+    main(["train", "CartPole-v1", "--seed", "3", "--env-steps", "500", "--search.simulations", "8", "--out", "here"])
+    config = api.calls[0]["config"]
+    assert (config.seed, config.env_steps, config.search.simulations) == (3, 500, 8)
+    assert api.calls[0]["out"] == Path("here")
+
+
+def test_flags_may_come_before_the_environment(api):
+    main(["train", "--seed", "3", "Acrobot-v1"])
+    assert api.calls[0]["config"] == dataclasses.replace(preset("Acrobot-v1"), seed=3)
+
+
+def test_a_flag_wins_over_the_file_and_the_file_over_the_preset(api, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("seed = 5\nminutes = 2.0\n", encoding="utf-8")
+    main(["train", "Acrobot-v1", "--config", str(path), "--seed", "6"])
+    config = api.calls[0]["config"]
+    assert (config.seed, config.minutes, config.env_steps) == (6, 2.0, preset("Acrobot-v1").env_steps)
+
+
+def test_a_file_may_name_the_environment(api, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(to_dict(preset("Acrobot-v1"))), encoding="utf-8")
+    assert main(["train", "--config", str(path)]) == 0
+    assert api.calls[0]["config"] == load_config(path)
+
+
+def test_the_summary_says_what_a_person_wants_to_know(api, capsys):
+    main(["train", "CartPole-v1"])
+    said = capsys.readouterr().out
+    for part in (
+        "return 497.2 (95 % interval 494.0 to 500.0) over 100 greedy episodes",
+        "10,000 environment steps",
+        "of wall-clock",
+        "run folder: ",
+        "muzen evaluate ",
+        "muzen plot ",
+        "muzen record ",
+        "muzen resume ",
+    ):
+        assert part in said
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_stopped_run_says_how_to_go_on(api, capsys, name, code):
+    api.stopped = name
+    assert main(["train", "CartPole-v1", "--out", "here"]) == code
+    assert "muzen resume here" in capsys.readouterr().out
+
+
+def test_an_error_is_one_line_without_a_traceback(api, capsys):
+    api.error = RunNotFoundError("nowhere: no such folder")
+    assert main(["train", "CartPole-v1"]) == 2
+    assert capsys.readouterr().err == "RunNotFoundError: nowhere: no such folder\n"
+
+
+def test_debug_shows_the_traceback(api):
+    api.error = RunNotFoundError("nowhere")
+    with pytest.raises(RunNotFoundError):
+        main(["train", "CartPole-v1", "--debug"])
+
+
+def test_ctrl_c_ends_with_130(api):
+    api.error = KeyboardInterrupt()
+    assert main(["train", "CartPole-v1"]) == 130
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["trian", "CartPole-v1"], "trian: unknown command; did you mean muzen train?"),
+        (["fly"], "fly: unknown command; the commands are train, evaluate"),
+        (["train"], "env_id: which environment? Give one, such as muzen train CartPole-v1"),
+        (["train", "CartPole-v1", "--search.simulations", "0"], "search.simulations: 0 is out of range"),
+        (["train", "CartPole-v1", "--search.simulation", "9"], "Perhaps you meant: --search.simulations"),
+        (["train", "CartPole-v1", "--search.simulations", "many"], "Error parsing --search.simulations"),
+        (["train", "CartPole-v1", "--config", "none.json"], "none.json: cannot be read"),
+        (["train", "CartPole-v1", "--seeds", "4-0"], "seeds: '4-0' is not a list of seeds; write 0-4, or 0,3,7"),
+        (["plot"], "plot: no run folder given"),
+        (["evaluate"], "required"),
+    ],
+)
+def test_bad_input_is_said_on_standard_error_with_exit_code_2(api, capsys, argv, said):
+    assert main(argv) == 2
+    captured = capsys.readouterr()
+    assert said in words(captured.err)
+    assert captured.out == ""
+    assert not api.calls
+
+
+def test_a_misspelt_environment_gets_the_nearest_names(capsys):
+    assert main(["train", "cartpole"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(UnknownEnvError.__name__)
+    assert "did you mean CartPole-v1" in said
+
+
+def test_seeds_run_one_after_another_and_end_with_a_table_and_a_plot(api, plots, capsys, tmp_path):
+    assert main(["train", "CartPole-v1", "--seeds", "0-2", "--out", str(tmp_path / "x")]) == 0
+    assert [call["config"].seed for call in api.calls] == [0, 1, 2]
+    folders = [tmp_path / "x" / f"seed{seed}" for seed in (0, 1, 2)]
+    assert [call["out"] for call in api.calls] == folders
+    assert plots == [(folders, tmp_path / "x" / "learning.png")]
+    said = capsys.readouterr().out
+    assert "interquartile mean" in words(said)
+    assert "learning curves: " in said
+
+
+def test_seeds_stop_at_ctrl_c(api, plots, tmp_path):
+    api.stopped = "SIGINT"
+    assert main(["train", "CartPole-v1", "--seeds", "0-2", "--out", str(tmp_path / "x")]) == 130
+    assert len(api.calls) == 1
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("0-4", [0, 1, 2, 3, 4]), ("7", [7]), ("0,3,2-4", [0, 3, 2, 4])])
+def test_seeds_are_ranges_and_lists(text, seeds):
+    assert _parse_seeds(text) == seeds
+
+
+def test_evaluate_prints_only_json_when_asked(api, capsys):
+    assert main(["evaluate", "here", "--episodes", "7", "--seed", "9", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["episodes"] == 7
+    assert api.calls == [{"folder": Path("here"), "episodes": 7, "seed": 9, "simulations": None}]
+
+
+def test_evaluate_says_the_return_in_words(api, capsys):
+    main(["evaluate", "here", "--episodes", "1"])
+    assert "over 1 greedy episode\n" in capsys.readouterr().out
+
+
+def test_resume_passes_the_new_budget(api):
+    assert main(["resume", "here", "--env-steps", "99"]) == 0
+    assert api.calls == [{"folder": Path("here"), "env": None, "env_steps": 99, "minutes": None}]
+
+
+def test_plot_draws_all_folders_beside_the_first(api, plots, capsys):
+    assert main(["plot", "a", "b"]) == 0
+    assert plots == [([Path("a"), Path("b")], Path("a/learning.png"))]
+
+
+def test_version_is_the_packages(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"muzen {muzen.__version__}\n"
+
+
+def test_help_lists_every_command(capsys):
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"  {name} " in said for name in cli.COMMANDS)
+
+
+def test_help_shows_every_field_with_its_default(capsys):
+    assert main(["train", "Acrobot-v1", "--help"]) == 0
+    said = words(capsys.readouterr().out)
+    for name, section in to_dict(preset("Acrobot-v1")).items():
+        flags = [f"{name}.{leaf}" for leaf in section] if isinstance(section, dict) else [name]
+        for flag in flags:
+            assert flag == "env_id" or f"--{flag.replace('_', '-')}" in said
+    assert "Budget in environment steps, random ones included. (default: 25000)" in said
+
+
+def test_help_answers_within_a_second_and_a_half():
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "muzen", "--help"], capture_output=True, check=True)
+        took.append(time.perf_counter() - began)
+    assert b"usage: muzen" in done.stdout
+    assert min(took) < 1.5
+
+
+def test_a_reader_that_leaves_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "muzen", "train", "--help"], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert b"Traceback" not in done.stderr

@@ -1,0 +1,109 @@
+"""What a person sees of a run: live on a terminal, plain lines elsewhere."""
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from muzen.config import Config
+from muzen.progress import Progress, duration
+
+RUN = SimpleNamespace(
+    config=Config("CartPole-v1", env_steps=10_000), folder=SimpleNamespace(path=Path("runs/here")), env_steps=0
+)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def shown(terminal):
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=120, highlight=False)
+    return Progress(console, clock=clock), clock, out
+
+
+def row(steps, seconds, **more):
+    return {"env_steps": steps, "updates": steps // 2, "seconds": seconds, **more}
+
+
+def test_without_a_terminal_a_line_comes_every_ten_seconds():
+    progress, clock, out = shown(terminal=False)
+    progress.on_start(RUN)
+    before = len(out.getvalue().splitlines())
+    for second in range(1, 31):
+        clock.now = float(second)
+        progress.on_report(RUN, row(100 * second, second, recent_return=20.0))
+    progress.on_end(RUN, {})
+    lines = out.getvalue().splitlines()[before:]
+    assert len(lines) == 3
+    assert " ".join(lines[0].split()) == "1,000 steps 10% return 20.0 · 50 updates/s · 10 s gone, 1 min 30 s left"
+
+
+def test_the_start_says_what_runs_and_where():
+    progress, _, out = shown(terminal=False)
+    progress.on_start(RUN)
+    said = out.getvalue()
+    for part in ("CartPole-v1", "seed 0", "10,000 environment steps", "cpu", "runs/here"):
+        assert part in said
+
+
+def test_a_terminal_shows_a_bar_and_is_given_back():
+    progress, _, out = shown(terminal=True)
+    progress.on_start(RUN)
+    progress.on_report(RUN, row(2_500, 10, recent_return=20.0))
+    progress.on_report(RUN, row(5_000, 20, recent_return=321.0))
+    for done in range(1, 4):
+        progress.on_evaluation(done, 3)
+    progress.on_end(RUN, {})
+    said = out.getvalue()
+    assert "5,000/10,000" in said
+    assert "return 321.0" in said
+    assert "3 of 3 greedy episodes" in said
+    assert "\x1b[?25h" in said  # the cursor is back
+
+
+def test_time_left_is_the_budget_that_ends_first():
+    progress, _, _ = shown(terminal=False)
+    config = Config("CartPole-v1", env_steps=10_000, minutes=1.0)
+    progress.note(config, row(1_000, 10))
+    assert progress.note(config, row(2_000, 20)).endswith("20 s gone, 40 s left")
+    assert Progress(Console(file=io.StringIO())).note(config, row(2_000, 20)).endswith("20 s gone")
+
+
+def test_the_rate_forgets_the_slow_start():
+    progress, _, _ = shown(terminal=False)
+    config = Config("CartPole-v1", env_steps=100_000)
+    for second in range(100, 300, 10):
+        note = progress.note(config, row(100 * second, second))
+    assert "50 updates/s" in note
+
+
+def test_a_finding_is_shown_once():
+    progress, _, out = shown(terminal=False)
+    finding = SimpleNamespace(name="policy", line=lambda: "policy: stuck at uniform; raise search.simulations")
+    for _ in range(3):
+        progress.on_health(RUN, [finding, "environment 3 differs"])
+    assert out.getvalue().splitlines() == [
+        "! policy: stuck at uniform; raise search.simulations",
+        "! environment 3 differs",
+    ]
+
+
+def test_closing_twice_is_harmless():
+    progress, _, _ = shown(terminal=True)
+    progress.on_start(RUN)
+    progress.close()
+    progress.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59.4, "59 s"), (100, "1 min 40 s"), (7_500, "2 h 05 min"), (-1, "0 s")]
+)
+def test_durations_read_like_speech(seconds, text):
+    assert duration(seconds) == text
