@@ -34,6 +34,7 @@ OptionalFolder = Annotated[Path | None, arg(metavar="DIR")]
 OptionalFile = Annotated[Path | None, arg(metavar="FILE")]
 Flag = FlagCreatePairsOff[bool]
 
+FOUND_WRONG = 1
 BAD_INPUT = 2
 SIGNALS = {"SIGINT": 128 + signal.SIGINT, "SIGTERM": 128 + signal.SIGTERM}
 
@@ -195,9 +196,9 @@ class Check:
     def __call__(self) -> int:
         from muzen.check import check
 
-        for line in check(self.env):
-            _say(str(line))
-        return 0
+        report = check(self.env)
+        _say("\n".join(report.lines()))
+        return 0 if report.ok else FOUND_WRONG
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ def main(argv: list[str]) -> int:
       argv: the words after `muzen`.
 
     Returns:
-      The process's exit code: 0, 2 for bad input, 130 or 143 after Ctrl-C or SIGTERM.
+      The process's exit code: 0; 1 where `check` finds an error; 2 for bad input; 130 or 143 after Ctrl-C or SIGTERM.
     """
     if argv[:1] in (["--version"], ["-V"]):
         _say(f"muzen {muzen.__version__}")
