@@ -1,0 +1,225 @@
+"""`search`: plan from B roots with a model, eagerly, under jit, or inside scan."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from muzen.errors import SearchError
+from muzen.search import gumbel, host, puct, rules, xla
+from muzen.search.gumbel import Gumbel
+from muzen.search.puct import Puct
+from muzen.search.tree import MODES, Tree
+from muzen.types import Array, Model, Prediction, SearchResult
+
+_log = logging.getLogger("muzen.search")
+_RULES: dict[type, Any] = {Gumbel: gumbel, Puct: puct}
+_LOWEST_LOGIT = -1e30  # below any logit of use, and finite: -inf says "illegal"
+_announced: set[str] = set()
+
+
+class Prepared(NamedTuple):
+    """A search's arrays before its first simulation, the same on both paths."""
+
+    settings: Array
+    table: Array
+    logits: Array  # [B, A] root logits, highest 0, illegal -inf
+    scores: Array  # [B, A] what the first simulation follows: logits with the rule's noise
+    noise: Array  # [B, A] to sample the action with
+    bounds: Array  # [2]
+
+
+def search(
+    model: Model,
+    root: Prediction,
+    key: Array,
+    *,
+    simulations: int,
+    rule: Gumbel | Puct = Gumbel(),  # noqa: B008 - frozen
+    explore: bool | Array = False,
+    temperature: float | Array = 1.0,
+    path: Literal["auto", "xla", "host"] = "auto",
+    max_depth: int | None = None,
+) -> SearchResult:
+    """Search B trees of `simulations` nodes below `root` with a learned model.
+
+    One key gives one result; noise is fresh for every root and every key. Works eagerly (it jits itself), under
+    `jax.jit` and in `jax.lax.scan`; the host path only eagerly. A state with discount 0 is absorbing, and an
+    illegal action is never visited, at any depth where the model gives a mask.
+
+    Args:
+      model: has `recurrent(state, action [B] int32) -> Prediction`; any pytree, or any hashable object.
+      root: `Prediction` of the B roots: value [B, P], policy_logits and legal [B, A], to_play [B], state.
+      key: a JAX random key.
+      simulations: network evaluations per root, at least 1.
+      rule: `Gumbel(...)` or `Puct(...)`.
+      explore: add the rule's noise and sample the action (self-play); False is greedy and uses no noise. May be
+        traced.
+      temperature: pUCT's action is sampled from N^(1/temperature) when exploring; 0 takes the most visited.
+      path: "xla" runs the tree inside the XLA program (CPU), "host" from a Python loop; "auto" takes "xla"
+        where a self-test passes. Both give the same visits.
+      max_depth: longest path from the root, in actions; None is no limit.
+
+    Returns:
+      `SearchResult`. A root without a legal action, which only a traced call lets through, gets policy 0, action
+      0 and its network value.
+
+    Raises:
+      SearchError: an argument is out of range, shapes disagree, or a root has no legal action.
+
+    Source: MuZero, arXiv:1911.08265; Gumbel MuZero, ICLR 2022.
+    """
+    _check(root, simulations, rule, temperature, path, max_depth)
+    path = _choose_path(path)
+    traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((model, root, key, explore, temperature)))
+    if not traced:
+        _check_legal(root)
+    leaves, structure = jax.tree.flatten(model)
+    arrays = [x for x in leaves if isinstance(x, jax.Array | np.ndarray)]
+    static = _Static(structure, tuple(None if isinstance(x, jax.Array | np.ndarray) else x for x in leaves))
+    if path == "xla":
+        return _search_xla(static, simulations, max_depth, arrays, root, key, rule, explore, temperature)
+    if traced:
+        raise SearchError("path: the host path cannot be traced; call search outside jit and scan, or use path='xla'")
+    prepared, root = _prepare_jit(simulations, max_depth, root, key, rule, explore, temperature)
+    ask = partial(_expand_jit, static, arrays)
+    answers, tree, states = host.run(_name(rule), ask, root, prepared, simulations)
+    return _result(answers, tree, states)
+
+
+class _Static(NamedTuple):
+    """What of a model is no array: jit compiles once for each of these."""
+
+    structure: Any
+    leaves: tuple[Any, ...]
+
+    def model(self, arrays: list[Any]) -> Any:
+        found = iter(arrays)
+        return jax.tree.unflatten(self.structure, [next(found) if x is None else x for x in self.leaves])
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _search_xla(static, simulations, max_depth, arrays, root, key, rule, explore, temperature):
+    prepared, root = _prepare(simulations, max_depth, root, key, rule, explore, temperature)
+    recurrent = partial(_recurrent, static, arrays)
+    answers, tree, states = xla.run(_name(rule), recurrent, root, prepared, simulations)
+    return _result(answers, tree, states)
+
+
+@partial(jax.jit, static_argnums=(0,), donate_argnums=(2,))
+def _expand_jit(static, arrays, states, k, parent, action):
+    return host.expand(partial(_recurrent, static, arrays), states, k, parent, action)
+
+
+def _prepare(simulations, max_depth, root, key, rule, explore, temperature) -> tuple[Prepared, Prediction]:
+    """Root logits, noise, tables and settings as the kernels read them."""
+    root = _typed(root)
+    logits = jnp.where(root.legal, root.policy_logits, -jnp.inf)
+    top = logits.max(-1, keepdims=True)
+    logits = jnp.where(root.legal, jnp.maximum(logits - jnp.where(jnp.isfinite(top), top, 0.0), _LOWEST_LOGIT), -jnp.inf)
+    kernels = _RULES[type(rule)]
+    logits, scores, noise = kernels.root_noise(rule, key, logits, root.legal, explore)
+    bounds = (np.inf, -np.inf) if rule.bounds is None else rule.bounds
+    numbers = [
+        float(MODES[rule.normalise]),
+        rule.span_floor,
+        float(simulations + 1 if max_depth is None else max_depth),
+        getattr(rule, "c_visit", 0.0),
+        getattr(rule, "c_scale", 0.0),
+        temperature,
+    ]
+    settings = jnp.stack([jnp.asarray(x, jnp.float32) for x in numbers])
+    table = jnp.asarray(kernels.table(rule, simulations), jnp.float32)
+    bounds = jnp.stack([jnp.asarray(x, jnp.float32) for x in bounds])
+    return Prepared(settings, table, logits, scores, noise, bounds), root
+
+
+_prepare_jit = jax.jit(_prepare, static_argnums=(0, 1))
+
+
+def _recurrent(static: _Static, arrays: list[Any], state: Any, action: Any) -> Prediction:
+    return _typed(static.model(arrays).recurrent(state, action))
+
+
+def _typed(prediction: Prediction) -> Prediction:
+    """The dtypes that the kernels read."""
+    return Prediction(
+        jnp.asarray(prediction.reward, jnp.float32),
+        jnp.asarray(prediction.discount, jnp.float32),
+        jnp.asarray(prediction.to_play, jnp.int32),
+        jnp.asarray(prediction.legal, jnp.bool_),
+        jnp.asarray(prediction.value, jnp.float32),
+        jnp.asarray(prediction.policy_logits, jnp.float32),
+        prediction.state,
+    )
+
+
+def _result(answers: Any, tree: Any, states: Any) -> SearchResult:
+    return SearchResult(*answers, tree=Tree(*tree[:4], states))
+
+
+def _name(rule: Any) -> str:
+    return _RULES[type(rule)].__name__.rpartition(".")[2]
+
+
+def _choose_path(path: str) -> str:
+    reason = "" if path == "host" else xla.unavailable()
+    if path == "xla" and reason:
+        raise SearchError(f"path: 'xla' cannot be used: {reason}; use path='host' or 'auto'")
+    chosen = "host" if path == "host" or reason else "xla"
+    if path == "auto" and chosen not in _announced:
+        _announced.add(chosen)
+        _log.info("search runs its trees on path %r%s", chosen, f": {reason}" if reason else "")
+    return chosen
+
+
+def _check(root: Any, simulations: Any, rule: Any, temperature: Any, path: Any, max_depth: Any) -> None:
+    rules.check_count("simulations", simulations)
+    if type(rule) not in _RULES:
+        raise SearchError(f"rule: {rule!r} is not a search rule; use Gumbel(...) or Puct(...)")
+    if path not in ("auto", "xla", "host"):
+        raise SearchError(f"path: {path!r} is unknown; choose one of auto, xla, host")
+    if max_depth is not None:
+        rules.check_count("max_depth", max_depth)
+    rules.check_at_least("temperature", temperature, 0)
+    check_prediction("root", root)
+
+
+def check_prediction(name: str, prediction: Any) -> None:
+    """Raise `SearchError` naming the field whose shape does not fit [B, P] and [B, A]."""
+    shape = {f: np.shape(getattr(prediction, f)) for f in Prediction._fields if f != "state"}
+    for field, axes in (("policy_logits", "[B, A]"), ("value", "[B, P]")):
+        if len(shape[field]) != 2 or 0 in shape[field]:
+            raise SearchError(f"{name}.{field}: shape {shape[field]} is not {axes}")
+    batch, actions = shape["policy_logits"]
+    players = shape["value"][1]
+    wanted = dict(
+        reward=(batch, players),
+        discount=(batch,),
+        to_play=(batch,),
+        legal=(batch, actions),
+        value=(batch, players),
+    )
+    for field, right in wanted.items():
+        if shape[field] != right:
+            raise SearchError(
+                f"{name}.{field}: shape {shape[field]} is not {right}, which policy_logits "
+                f"{shape['policy_logits']} and value {shape['value']} ask for"
+            )
+    for leaf in jax.tree.leaves(prediction.state):
+        if np.ndim(leaf) < 1 or np.shape(leaf)[0] != batch:
+            raise SearchError(f"{name}.state: an array of shape {np.shape(leaf)} has no leading axis of {batch} states")
+
+
+def _check_legal(root: Prediction) -> None:
+    stuck = np.flatnonzero(~np.asarray(root.legal, bool).any(-1))
+    if len(stuck):
+        raise SearchError(
+            f"root.legal: root {stuck[0]} has no legal action ({len(stuck)} of {len(root.legal)}); "
+            "a finished episode has nothing to search: leave it out of the batch"
+        )

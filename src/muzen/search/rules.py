@@ -1,0 +1,42 @@
+"""Checks that the search rules share; numbers that are traced inside jit are taken as they come."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from muzen.errors import SearchError
+from muzen.search.tree import MODES
+
+
+def is_number(value: Any) -> bool:
+    """True for a plain Python number, the only kind that can be checked before it is traced."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raise `SearchError` unless value is an integer of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise SearchError(f"{name}: {value!r} is not an integer of at least 1")
+
+
+def check_at_least(name: str, value: Any, low: float, high: float = math.inf) -> None:
+    """Raise `SearchError` if value is a number outside low..high, or text."""
+    if isinstance(value, str | bytes | bool) or (is_number(value) and not low <= value <= high):
+        limit = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+        raise SearchError(f"{name}: {value!r} is not a number of {limit}")
+
+
+def check_common(rule: str, normalise: Any, span_floor: Any, bounds: Any) -> None:
+    """Check the fields that every rule has."""
+    if normalise not in MODES:
+        raise SearchError(f"{rule}.normalise: {normalise!r} is unknown; choose one of {', '.join(MODES)}")
+    check_at_least(f"{rule}.span_floor", span_floor, 0)
+    if bounds is None:
+        return
+    if normalise != "tree":
+        raise SearchError(f"{rule}.bounds: {bounds!r} seeds the tree's interval; it needs normalise='tree'")
+    if isinstance(bounds, tuple | list) and len(bounds) != 2:
+        raise SearchError(f"{rule}.bounds: {bounds!r} is not a pair (lowest, highest)")
+    if isinstance(bounds, tuple | list) and all(map(is_number, bounds)) and not bounds[0] < bounds[1]:
+        raise SearchError(f"{rule}.bounds: {bounds!r}: the lowest value must be below the highest")
