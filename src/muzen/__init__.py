@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-import types
 import typing
+
+# By name: the submodule muzen.types takes the name `types` here once it is imported.
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -68,7 +70,7 @@ _HOMES = {
 }
 
 
-class _CallableModule(types.ModuleType):
+class _CallableModule(ModuleType):
     """A module that, called, calls the public function of its own name."""
 
     def __call__(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any:
@@ -79,12 +81,12 @@ class _CallableModule(types.ModuleType):
         return inspect.signature(_public(self.__name__.rpartition(".")[2]))
 
 
-class _Package(types.ModuleType):
+class _Package(ModuleType):
     """Lets `muzen.evaluate` be the module and the function, whichever is imported first."""
 
     def __setattr__(self, name: str, value: object) -> None:
         # The import system binds a submodule here, and would hide the public function of that name.
-        if name in _HOMES and isinstance(value, types.ModuleType):
+        if name in _HOMES and isinstance(value, ModuleType):
             value.__class__ = _CallableModule
         super().__setattr__(name, value)
 

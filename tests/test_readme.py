@@ -1,0 +1,46 @@
+"""The README is true: its Python runs, the names in its tables exist, its links lead somewhere."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+# The same code with budgets that a test can afford.
+SMALLER = [
+    (r"env_steps=[\d_]+", "env_steps=300, evaluate__episodes=2, act__random_steps=100, learn__samples_per_step=16.0"),
+    (r"episodes=100", "episodes=2"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_python_blocks_run(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = BLOCKS[number]
+    for wanted, instead in SMALLER:
+        code = re.sub(wanted, instead, code)
+    exec(compile(code, f"README.md, Python block {number + 1}", "exec"), {"__name__": "readme"})
+
+
+def test_every_name_in_the_equation_table_exists():
+    names = re.findall(r"`(muzen\.maths\.\w+\.\w+|muzen\.search\.\w+\.\w+|muzen\.networks\.\w+\.\w+)`", TEXT)
+    assert len(names) > 20
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+
+
+def test_every_local_link_leads_to_a_file():
+    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
+    missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    assert not missing
+
+
+def test_the_commands_of_the_command_line_are_all_there():
+    from muzen.cli import COMMANDS
+
+    assert re.findall(r"^\| `muzen (\w+) ", TEXT, re.MULTILINE) == list(COMMANDS)
