@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -68,7 +69,8 @@ def learning_rate(config: LearnConfig, total_updates: int) -> optax.Schedule:
     """
     warmup = max(config.warmup_updates, 1)
 
-    def rate(updates: Array) -> Array:
+    def rate(updates: jax.typing.ArrayLike) -> jax.Array:
+        updates = jnp.asarray(updates)
         warm = jnp.minimum(1.0, (updates + 1) / warmup)
         if config.schedule == "constant":
             return config.learning_rate * warm

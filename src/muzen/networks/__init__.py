@@ -1,0 +1,19 @@
+"""Networks: the built-in MLP, the contract for a user's own, and the model that search asks."""
+
+from muzen.networks.blocks import Layer, LayerNorm, Linear, ResidualBlock, min_max
+from muzen.networks.mlp import MLPNetwork, make_network
+from muzen.networks.model import Network, NetworkModel, TurnState, check_network
+
+__all__ = [
+    "Layer",
+    "LayerNorm",
+    "Linear",
+    "MLPNetwork",
+    "Network",
+    "NetworkModel",
+    "ResidualBlock",
+    "TurnState",
+    "check_network",
+    "make_network",
+    "min_max",
+]

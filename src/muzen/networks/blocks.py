@@ -1,0 +1,126 @@
+"""Pieces that networks are built of: linear layers, LayerNorm, residual blocks, hidden-state scaling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from muzen.errors import ConfigError
+from muzen.types import Array
+
+# Spans below this count as this: a constant state would otherwise be scaled to NaN.
+_MIN_SPAN = 1e-5
+_NORM_EPSILON = 1e-5
+
+_ACTIVATIONS: dict[str, Callable] = {"relu": jax.nn.relu, "silu": jax.nn.silu}
+
+
+def activation(name: str) -> Callable[[Array], Array]:
+    """The activation of a name.
+
+    Raises:
+      ConfigError: no activation has this name.
+    """
+    if name not in _ACTIVATIONS:
+        raise ConfigError(f"network.activation: {name!r} is not an activation; use one of {sorted(_ACTIVATIONS)}")
+    return _ACTIVATIONS[name]
+
+
+def min_max(state: Array) -> Array:
+    """Scale each state to [0, 1] by its own smallest and largest entry; a constant state becomes 0.
+
+    s_scaled = (s − min s) / (max s − min s)
+
+    Args:
+      state: [B, ...]; the interval is taken over all axes but B.
+
+    Returns:
+      [B, ...] in [0, 1].
+
+    Source: MuZero, arXiv:1911.08265, appendix G.
+    """
+    axes = tuple(range(1, state.ndim))
+    low = state.min(axes, keepdims=True)
+    span = state.max(axes, keepdims=True) - low
+    return (state - low) / jnp.maximum(span, _MIN_SPAN)
+
+
+def state_scaling(name: str) -> Callable[[Array], Array]:
+    """How hidden states are bounded: `min_max` or `tanh`.
+
+    Raises:
+      ConfigError: no scaling has this name.
+    """
+    scalings: dict[str, Callable] = {"minmax": min_max, "tanh": jnp.tanh}
+    if name not in scalings:
+        raise ConfigError(f"network.state_scaling: {name!r} is not a scaling; use one of {sorted(scalings)}")
+    return scalings[name]
+
+
+class Linear(eqx.Module):
+    """x W + b on the last axis."""
+
+    weight: Array  # [inputs, outputs]
+    bias: Array  # [outputs]
+
+    def __init__(self, inputs: int, outputs: int, *, key: Array, scale: float = 1.0, bias: float = 0.0):
+        """Weights from a truncated normal of deviation scale / √inputs; a scale of 0 starts at the bias."""
+        # 0.88 is the deviation of a unit normal cut off at ±2.
+        unit = jax.random.truncated_normal(key, -2.0, 2.0, (inputs, outputs)) / 0.87962566
+        self.weight = unit * (scale / math.sqrt(inputs))
+        self.bias = jnp.full(outputs, bias, jnp.float32)
+
+    def __call__(self, x: Array) -> Array:
+        return x @ self.weight + self.bias
+
+
+class LayerNorm(eqx.Module):
+    """Mean 0 and deviation 1 over the last axis, then a learned gain and bias. arXiv:1607.06450."""
+
+    gain: Array  # [width]
+    bias: Array  # [width]
+
+    def __init__(self, width: int):
+        self.gain = jnp.ones(width)
+        self.bias = jnp.zeros(width)
+
+    def __call__(self, x: Array) -> Array:
+        centred = x - x.mean(-1, keepdims=True)
+        variance = (centred * centred).mean(-1, keepdims=True)
+        return centred * jax.lax.rsqrt(variance + _NORM_EPSILON) * self.gain + self.bias
+
+
+class Layer(eqx.Module):
+    """activation(norm(x W + b + extra))."""
+
+    linear: Linear
+    norm: LayerNorm | None
+    activation: str = eqx.field(static=True)
+
+    def __init__(self, inputs: int, outputs: int, *, norm: bool, activation: str, key: Array):
+        self.linear = Linear(inputs, outputs, key=key)
+        self.norm = LayerNorm(outputs) if norm else None
+        self.activation = activation
+
+    def __call__(self, x: Array, extra: Array | float = 0.0) -> Array:
+        x = self.linear(x) + extra
+        return activation(self.activation)(x if self.norm is None else self.norm(x))
+
+
+class ResidualBlock(eqx.Module):
+    """x + W₂ activation(norm(W₁ x + extra))."""
+
+    layer: Layer
+    out: Linear
+
+    def __init__(self, width: int, *, norm: bool, activation: str, key: Array):
+        first, second = jax.random.split(key)
+        self.layer = Layer(width, width, norm=norm, activation=activation, key=first)
+        self.out = Linear(width, width, key=second)
+
+    def __call__(self, x: Array, extra: Array | float = 0.0) -> Array:
+        return x + self.out(self.layer(x, extra))

@@ -1,0 +1,151 @@
+"""The built-in network: small residual MLPs for representation, dynamics, prediction and reward."""
+
+from __future__ import annotations
+
+import math
+
+import equinox as eqx
+import jax
+
+from muzen.config import NetworkConfig
+from muzen.networks.blocks import Layer, Linear, ResidualBlock, state_scaling
+from muzen.types import Array
+
+# Logit of "goes on" before anything is learned: about 95 %, so that values reach through the first searches.
+_CONTINUES_BIAS = 3.0
+
+
+class MLPNetwork(eqx.Module):
+    """The five functions of the paper on batches, and two optional ones: ends of episodes, and consistency.
+
+    Hidden states are [B, width]. Policy and value share a hidden layer (the paper's prediction f), as do reward
+    and continuation (the second half of its dynamics g). Heads start at 0: a uniform policy, value and reward 0.
+    """
+
+    entry: Layer
+    representation_blocks: tuple[ResidualBlock, ...]
+    action_embedding: Array  # [A, width]
+    dynamics_blocks: tuple[ResidualBlock, ...]
+    prediction: Layer
+    policy_head: Linear
+    value_head: Linear
+    transition: Layer
+    reward_head: Linear
+    continues_head: Linear
+    projector: tuple[Layer, Layer, Linear]
+    predictor: tuple[Layer, Linear]
+    players: int = eqx.field(static=True)  # values and rewards per state: 1, or P
+    scaling: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        observation_shape: tuple[int, ...],
+        num_actions: int,
+        value_bins: int,
+        reward_bins: int,
+        players: int,
+        key: Array,
+    ):
+        """Args as `make_network`; `players` is the number of values per state."""
+        width, norm, name = config.width, config.norm, config.activation
+        state_scaling(config.state_scaling)
+        keys = iter(jax.random.split(key, 16 + 2 * config.blocks))
+
+        def layer(inputs: int) -> Layer:
+            return Layer(inputs, width, norm=norm, activation=name, key=next(keys))
+
+        def blocks() -> tuple[ResidualBlock, ...]:
+            make = (ResidualBlock(width, norm=norm, activation=name, key=next(keys)) for _ in range(config.blocks))
+            return tuple(make)
+
+        def head(outputs: int, bias: float = 0.0) -> Linear:
+            return Linear(width, outputs, key=next(keys), scale=0.0, bias=bias)
+
+        self.entry = layer(math.prod(observation_shape))
+        self.representation_blocks = blocks()
+        # Deviation 1, as strong as what the state itself contributes: the action must show from the start.
+        self.action_embedding = Linear(num_actions, width, key=next(keys), scale=math.sqrt(num_actions)).weight
+        self.dynamics_blocks = blocks()
+        self.prediction = layer(width)
+        self.policy_head = head(num_actions)
+        self.value_head = head(players * value_bins)
+        self.transition = layer(width)
+        self.reward_head = head(players * reward_bins)
+        self.continues_head = head(1, _CONTINUES_BIAS)
+        self.projector = (layer(width), layer(width), Linear(width, width, key=next(keys)))
+        self.predictor = (layer(width), Linear(width, width, key=next(keys)))
+        self.players = players
+        self.scaling = config.state_scaling
+
+    def representation(self, observation: Array) -> Array:
+        """[B, ...] observations -> [B, width] states."""
+        x = self.entry(observation.reshape(observation.shape[0], -1))
+        for block in self.representation_blocks:
+            x = block(x)
+        return state_scaling(self.scaling)(x)
+
+    def dynamics(self, state: Array, action: Array) -> Array:
+        """[B, width] states and [B] int32 actions -> [B, width] next states."""
+        first, *rest = self.dynamics_blocks
+        x = first(state, self.action_embedding[action])
+        for block in rest:
+            x = block(x)
+        return state_scaling(self.scaling)(x)
+
+    def reward(self, state: Array) -> Array:
+        """[B, width] -> [B, bins] or [B, P, bins]: logits of the reward of the step that led here."""
+        return self._per_player(self.reward_head(self.transition(state)))
+
+    def policy(self, state: Array) -> Array:
+        """[B, width] -> [B, A] logits."""
+        return self.policy_head(self.prediction(state))
+
+    def value(self, state: Array) -> Array:
+        """[B, width] -> [B, bins] or [B, P, bins] logits."""
+        return self._per_player(self.value_head(self.prediction(state)))
+
+    def continues(self, state: Array) -> Array:
+        """[B, width] -> [B] logit that the step that led here did not terminate the episode."""
+        return self.continues_head(self.transition(state))[..., 0]
+
+    def project(self, state: Array) -> Array:
+        """[B, width] -> [B, width]: the space in which unrolled and real states are compared."""
+        first, second, out = self.projector
+        return out(second(first(state)))
+
+    def predict(self, projected: Array) -> Array:
+        """[B, width] -> [B, width]: the unrolled side's prediction of the real side's projection."""
+        first, out = self.predictor
+        return out(first(projected))
+
+    def _per_player(self, logits: Array) -> Array:
+        return logits if self.players == 1 else logits.reshape(logits.shape[0], self.players, -1)
+
+
+def make_network(
+    config: NetworkConfig,
+    observation_shape: tuple[int, ...],
+    num_actions: int,
+    value_bins: int,
+    reward_bins: int,
+    players: int,
+    key: Array,
+) -> MLPNetwork:
+    """The built-in network for an environment.
+
+    Args:
+      config: width, blocks, norm, activation and state scaling.
+      observation_shape: shape of one observation.
+      num_actions: A.
+      value_bins: bins of the value encoding.
+      reward_bins: bins of the reward encoding.
+      players: P; one value and reward per state for one player, one for the player to move for two (zero-sum),
+        P for more.
+      key: a JAX random key; the same key gives the same weights.
+
+    Raises:
+      ConfigError: a setting is out of range or unknown.
+    """
+    per_state = players if players > 2 else 1
+    return MLPNetwork(config, observation_shape, num_actions, value_bins, reward_bins, per_state, key)

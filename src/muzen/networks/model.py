@@ -1,0 +1,325 @@
+"""From a network's five functions to the `Model` that search asks: decoding, defaults, whose turn it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from muzen.errors import ConfigError
+from muzen.maths.supports import Encoding
+from muzen.types import Array, Prediction, State
+
+
+FUNCTIONS = ("representation", "dynamics", "reward", "policy", "value")
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A user's own network: five functions on batches. A state is any pytree with leading axis B.
+
+    Optional methods, used where they exist:
+      continues(state) -> [B] logit that the step that led here did not terminate the episode.
+      project(state) -> [B, D], predict(projected) -> [B, D]: for the consistency loss.
+      to_play(state) -> [B, P] logits of who moves; otherwise players alternate.
+      legal(state) -> [B, A] logits, above 0 where an action is legal; otherwise all are.
+    """
+
+    def representation(self, observation: Array) -> State:
+        """h: [B, ...] observations -> states."""
+        ...
+
+    def dynamics(self, state: State, action: Array) -> State:
+        """g: states and [B] int32 actions -> next states."""
+        ...
+
+    def reward(self, state: State) -> Array:
+        """[B, bins], or [B, P, bins]: logits of the reward of the step that led to the state."""
+        ...
+
+    def policy(self, state: State) -> Array:
+        """[B, A] logits."""
+        ...
+
+    def value(self, state: State) -> Array:
+        """[B, bins], or [B, P, bins] logits."""
+        ...
+
+
+class TurnState(NamedTuple):
+    """State of a game in the tree: the network's own, and who moves in it."""
+
+    network: State
+    to_play: Array  # [B] int32
+
+
+class _ById:
+    """Hashable by identity, whatever the object's own equality."""
+
+    def __init__(self, object: Any):
+        self.object = object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ById) and other.object is self.object
+
+    def __hash__(self) -> int:
+        return id(self.object)
+
+
+class _Opaque(eqx.Module):
+    """A user's plain object or function in a pytree: no leaves, and the object's own attributes."""
+
+    hidden: _ById = eqx.field(static=True)
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        return self.hidden.object(*args, **keywords)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only reached for what the module lacks; `hidden` itself is missing while a copy is being made.
+        if name.startswith("__") or name == "hidden":
+            raise AttributeError(name)
+        return getattr(self.hidden.object, name)
+
+
+def _traceable(tree: Any) -> Any:
+    """`tree` with its callables and plain objects hidden from JAX, so that it passes through `jax.jit` as it is."""
+
+    def hide(leaf: Any) -> Any:
+        return leaf if eqx.is_array_like(leaf) else _Opaque(_ById(leaf))
+
+    return jax.tree.map(hide, tree)
+
+
+class NetworkModel(eqx.Module):
+    """A network in the clothes of `types.Model`: what search, learner and agent hold.
+
+    Two players are zero-sum: the network says one number, for the player to move, and it is written as (v, −v). A
+    reward is seen by the player who acted. Nothing else in Muzen flips a sign.
+
+    Attributes:
+      network: the five functions; the only part that gradients move.
+      value_encoding, reward_encoding: `encode` and `decode`.
+      gamma: [] γ per environment step.
+      observation_mean, observation_std: subtracted from, and divided into, observations; 0 and 1 where off.
+      num_actions: A.
+      players: P.
+      learn_discount: take the end of episodes from the network's `continues`, where it has one.
+    """
+
+    network: Any
+    value_encoding: Any
+    reward_encoding: Any
+    gamma: Array
+    observation_mean: Array
+    observation_std: Array
+    num_actions: int = eqx.field(static=True)
+    players: int = eqx.field(static=True)
+    learn_discount: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        network: Network,
+        value_encoding: Encoding,
+        reward_encoding: Encoding,
+        *,
+        gamma: float,
+        num_actions: int,
+        players: int = 1,
+        learn_discount: bool = True,
+        observation_mean: Array | float = 0.0,
+        observation_std: Array | float = 1.0,
+    ):
+        if not isinstance(network, Network):
+            lacking = [
+                f for f in ("representation", "dynamics", "reward", "policy", "value") if not hasattr(network, f)
+            ]
+            raise ConfigError(
+                f"network: {type(network).__name__} lacks {', '.join(lacking)}; a network has the five functions "
+                f"{', '.join(FUNCTIONS)} (docs/custom_network.md)"
+            )
+        if not any(eqx.is_array(leaf) for leaf in jax.tree.leaves(network)):
+            raise ConfigError(
+                f"network: {type(network).__name__} has no arrays that JAX can see; make it an equinox.Module "
+                "so that its weights can be trained (docs/custom_network.md)"
+            )
+        for name, encoding in (("value_encoding", value_encoding), ("reward_encoding", reward_encoding)):
+            if not isinstance(encoding, Encoding):
+                raise ConfigError(
+                    f"{name}: {type(encoding).__name__} is not an encoding; it needs encode(x), decode(logits) and "
+                    "bins (docs/custom_network.md)"
+                )
+        self.network = _traceable(network)
+        self.value_encoding = _traceable(value_encoding)
+        self.reward_encoding = _traceable(reward_encoding)
+        self.gamma = jnp.asarray(gamma, jnp.float32)
+        self.observation_mean = jnp.asarray(observation_mean, jnp.float32)
+        self.observation_std = jnp.asarray(observation_std, jnp.float32)
+        self.num_actions = num_actions
+        self.players = players
+        self.learn_discount = learn_discount
+
+    @property
+    def learns_discount(self) -> bool:
+        """True if the end of episodes is predicted; otherwise γ is constant in the tree."""
+        return self.learn_discount and hasattr(self.network, "continues")
+
+    @property
+    def learns_consistency(self) -> bool:
+        """True if the network can be asked for the consistency loss."""
+        return hasattr(self.network, "project") and hasattr(self.network, "predict")
+
+    @property
+    def zero_sum(self) -> bool:
+        """True if the network says one number, for the player to move, of two players."""
+        return self.players == 2
+
+    def normalise(self, observation: Array) -> Array:
+        """[B, ...] observations of any dtype -> float32, minus the mean, over the deviation."""
+        return (jnp.asarray(observation).astype(jnp.float32) - self.observation_mean) / self.observation_std
+
+    def represent(self, observation: Array) -> State:
+        """h: [B, ...] raw observations -> the network's states."""
+        return self.network.representation(self.normalise(observation))
+
+    def value_logits(self, state: State) -> Array:
+        """The network's states -> [B, V, bins], V = 1, or P for more than two players."""
+        return _with_player_axis(self.network.value(state))
+
+    def reward_logits(self, state: State) -> Array:
+        """The network's states -> [B, V, bins], V = 1, or P for more than two players."""
+        return _with_player_axis(self.network.reward(state))
+
+    def own_view(self, x: Array, player: Array) -> Array:
+        """What the network is trained on of numbers per player.
+
+        Args:
+          x: [..., P] values or rewards.
+          player: [...] int, who moves (values), or who acted (rewards).
+
+        Returns:
+          [..., 1] the player's own entry for a two-player game, otherwise x.
+        """
+        if not self.zero_sum:
+            return x
+        return jnp.take_along_axis(x, jnp.asarray(player, jnp.int32)[..., None], axis=-1)
+
+    def every_view(self, x: Array, player: Array) -> Array:
+        """The inverse of `own_view`: [B, V] numbers the network says -> [B, P], (v, −v) for two players."""
+        if not self.zero_sum:
+            return x
+        return jnp.where(jnp.arange(2) == player[:, None], x, -x)
+
+    def value_saturation(self, x: Array) -> Array:
+        """[] share of values at the limit of the value encoding, or 0 where the encoding cannot say."""
+        saturation: Callable | None = getattr(self.value_encoding, "saturation", None)
+        return jnp.zeros(()) if saturation is None else saturation(x)
+
+    def initial(self, observation: Array, to_play: Array | None = None) -> Prediction:
+        """h then f.
+
+        Args:
+          observation: [B, ...] raw observations.
+          to_play: [B] who moves; asked of the network, or else player 0, where it is not given.
+        """
+        state = self.represent(observation)
+        size = jax.tree.leaves(state)[0].shape[0]
+        if to_play is None:
+            to_play = self._learned_to_play(state, jnp.zeros(size, jnp.int32))
+        to_play = jnp.asarray(to_play, jnp.int32)
+        return self._predict(state, jnp.zeros((size, self.players)), jnp.full(size, self.gamma), to_play)
+
+    def recurrent(self, state: State, action: Array) -> Prediction:
+        """g then f: the states after [B] int32 actions; `state` is a `Prediction`'s."""
+        if self.players == 1:
+            actor = jnp.zeros(action.shape, jnp.int32)
+            to_play, following = actor, self.network.dynamics(state, action)
+        else:
+            actor, following = state.to_play, self.network.dynamics(state.network, action)
+            to_play = self._learned_to_play(following, (actor + 1) % self.players)
+        reward = self.every_view(self.reward_encoding.decode(self.reward_logits(following)), actor)
+        discount = jnp.full(action.shape, self.gamma)
+        if self.learns_discount:
+            discount = self.gamma * jax.nn.sigmoid(self.network.continues(following))
+        return self._predict(following, reward, discount, to_play)
+
+    def _predict(self, state: State, reward: Array, discount: Array, to_play: Array) -> Prediction:
+        value = self.every_view(self.value_encoding.decode(self.value_logits(state)), to_play)
+        return Prediction(
+            reward=reward,
+            discount=discount,
+            to_play=to_play,
+            legal=self._legal(state, to_play.shape[0]),
+            value=value,
+            policy_logits=self.network.policy(state),
+            state=state if self.players == 1 else TurnState(state, to_play),
+        )
+
+    def _learned_to_play(self, state: State, otherwise: Array) -> Array:
+        if self.players == 1 or not hasattr(self.network, "to_play"):
+            return otherwise
+        return self.network.to_play(state).argmax(-1).astype(jnp.int32)
+
+    def _legal(self, state: State, size: int) -> Array:
+        if not hasattr(self.network, "legal"):
+            return jnp.ones((size, self.num_actions), bool)
+        legal = self.network.legal(state) > 0
+        # A predicted mask may deny every action; a node without actions has no answer.
+        return legal | ~legal.any(-1, keepdims=True)
+
+
+def _with_player_axis(logits: Array) -> Array:
+    return logits[:, None] if logits.ndim == 2 else logits
+
+
+def check_network(model: NetworkModel, observation_shape: tuple[int, ...]) -> None:
+    """Ask every function of a network for its shapes, without computing anything.
+
+    Args:
+      model: the model that holds the network and its encodings.
+      observation_shape: shape of one observation.
+
+    Raises:
+      ConfigError: a function fails on a batch, or returns another shape than its contract.
+    """
+    size = 3
+    network = model.network
+
+    def ask(name: str, *args: Any) -> Any:
+        try:
+            return eqx.filter_eval_shape(getattr(network, name), *args)
+        except Exception as error:
+            shapes = jax.tree.map(lambda x: x.shape, args)
+            raise ConfigError(f"network.{name}: fails on a batch of shapes {shapes}: {error}") from error
+
+    def expect(name: str, got: Any, *allowed: tuple[int, ...]) -> None:
+        if getattr(got, "shape", None) not in allowed:
+            rule = " or ".join(str(shape) for shape in allowed)
+            shape = getattr(got, "shape", jax.tree.map(lambda x: x.shape, got))
+            raise ConfigError(f"network.{name}: shape {shape} for a batch of {size}; must be {rule}")
+
+    def numbers(bins: int) -> tuple[tuple[int, ...], ...]:
+        per_player = (size, model.players, bins)
+        return (per_player,) if model.players > 2 else ((size, bins), (size, 1, bins))
+
+    observation = jax.ShapeDtypeStruct((size, *observation_shape), jnp.float32)
+    action = jax.ShapeDtypeStruct((size,), jnp.int32)
+    state = ask("representation", observation)
+    following = ask("dynamics", state, action)
+    if jax.tree.map(lambda x: (x.shape, x.dtype), state) != jax.tree.map(lambda x: (x.shape, x.dtype), following):
+        raise ConfigError(f"network.dynamics: returns {following}; must be like the state it takes, {state}")
+    expect("policy", ask("policy", state), (size, model.num_actions))
+    expect("value", ask("value", state), *numbers(model.value_encoding.bins))
+    expect("reward", ask("reward", state), *numbers(model.reward_encoding.bins))
+    for name, shape in (
+        ("continues", (size,)),
+        ("to_play", (size, model.players)),
+        ("legal", (size, model.num_actions)),
+    ):
+        if hasattr(network, name):
+            expect(name, ask(name, state), shape)
+    if model.learns_consistency:
+        projected = ask("project", state)
+        expect("predict", ask("predict", projected), projected.shape)
