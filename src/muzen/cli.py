@@ -190,6 +190,8 @@ class Check:
 
     env: Annotated[Positional[str], arg(metavar="ENV")]
     """A Gymnasium id, or python:module:function."""
+    json: Flag = False
+    """Print one JSON object and nothing else on standard output."""
     debug: Flag = False
     """Show the whole traceback of an error."""
 
@@ -197,7 +199,7 @@ class Check:
         from muzen.check import check
 
         report = check(self.env)
-        _say("\n".join(report.lines()))
+        _say(report.json() if self.json else "\n".join(report.lines()))
         return 0 if report.ok else FOUND_WRONG
 
 
@@ -266,7 +268,9 @@ def main(argv: list[str]) -> int:
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = ["usage: muzen COMMAND ...", "", "MuZero you can install in a minute, trust, and grow with.", ""]
-    lines += [f"  {name:<{width}}  {command.__doc__.partition(chr(10))[0]}" for name, command in COMMANDS.items()]
+    lines += [
+        f"  {name:<{width}}  {(command.__doc__ or '').partition(chr(10))[0]}" for name, command in COMMANDS.items()
+    ]
     lines += ["", "muzen COMMAND --help shows its flags. Begin with: muzen train CartPole-v1"]
     return "\n".join(lines)
 

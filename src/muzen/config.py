@@ -353,13 +353,13 @@ def override(config: Config, changes: typing.Mapping[str, Any]) -> Config:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = dataclasses.asdict(value)
         section, _, key = name.partition(".")
-        if not key and not isinstance(value, dict):
-            nested[section] = value
-            continue
-        fields = nested.setdefault(section, {})
-        if not isinstance(fields, dict):
-            raise ConfigError(f"{name}: {section} is given as {fields!r} too; give one of them")
-        fields.update({key: value} if key else value)
+        stated = {key: value} if key else value
+        if isinstance(stated, dict) and isinstance(nested.get(section, {}), dict):
+            nested.setdefault(section, {}).update(stated)
+        elif section in nested:
+            raise ConfigError(f"{name}: {section} is given as {nested[section]!r} too; give one of them")
+        else:
+            nested[section] = stated
     return config_from_dict(nested, config)
 
 
