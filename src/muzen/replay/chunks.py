@@ -9,6 +9,7 @@ name carries a checksum of its content, so no file that an earlier manifest list
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,40 +18,31 @@ import numpy as np
 from muzen.config import ReplayConfig
 from muzen.errors import RunDamagedError
 from muzen.files import digest, pack, read_checked, storage_error, unpack, write_atomic
-from muzen.replay import kernels
+from muzen.replay.columns import FINAL, MAX_WEIGHT, Store, empty_dirty
 from muzen.replay.sum_tree import tree_rebuild
-from muzen.replay.windows import FINAL, Columns
 from muzen.types import EnvSpec
 
 if TYPE_CHECKING:
     from muzen.replay.buffer import Replay
 
-CHUNK_BYTES = 8 * 2**20
-# Bounds the number of files, and of dirty marks, of a replay of any size.
-MOST_CHUNKS = 1024
 FIXED = ("observation", "action", "reward", "flags", "to_play", "legal", "episode", "step")
 TARGETS = ("policy", "value")
 
 
-class ChunkStore:
-    """Which chunk files there are, and which chunks changed since.
+class ChunkFiles:
+    """The chunk files of the last save or load.
 
     Attributes:
-      length: rows of each lane in a chunk.
-      dirty: [chunks] bool by chunk modulo its size, true where a target or weight changed; kernels set it.
-      files: entries of the last save or load: chunk, kind ("rows" or "targets"), name, bytes, digest, and
-        `stop`, one past the last sequence number of each lane.
+      files: one entry each: chunk, kind ("rows" or "targets"), name, bytes, digest, and `stop`, one past the last
+        sequence number of each lane.
+      folder: where they lie; None before the first save or load.
     """
 
-    def __init__(self, bytes_per_row: int, lanes: int, capacity: int):
-        self.length = max(1, CHUNK_BYTES // (bytes_per_row * lanes), -(-capacity // MOST_CHUNKS))
-        self.dirty = np.zeros(capacity // self.length + 2, bool)
+    def __init__(self) -> None:
         self.files: list[dict[str, Any]] = []
         self.folder: Path | None = None
 
-    def write(
-        self, folder: Path, rows: Columns, weights: np.ndarray, head: np.ndarray, capacity: int
-    ) -> list[dict[str, Any]]:
+    def write(self, folder: Path, store: Store, weights: np.ndarray) -> list[dict[str, Any]]:
         """Write new files for what changed.
 
         Returns:
@@ -65,50 +57,52 @@ class ChunkStore:
             raise storage_error(folder, error) from error
         folder = folder.resolve()
         known = {(e["chunk"], e["kind"]): e for e in self.files} if folder == self.folder else {}
-        oldest = np.maximum(head - capacity, 0)
         entries, written = [], []
         try:
-            for chunk in range(oldest.min() // self.length, -(-int(head.max()) // self.length)):
-                first, stop = self._span(chunk, head, oldest)
-                if not (stop > first).any():
-                    continue
+            for chunk, first, stop in _spans(store):
                 for kind in ("rows", "targets"):
                     old = known.get((chunk, kind))
-                    changed = kind == "targets" and self.dirty[chunk % len(self.dirty)]
-                    if old is not None and not changed and old["stop"] == stop.tolist() and _is_there(folder, old):
+                    dirty = kind == "targets" and store.dirty[chunk % len(store.dirty)]
+                    if old is not None and not dirty and old["stop"] == stop.tolist() and _is_there(folder, old):
                         entries.append(old)
                         continue
-                    data = pack(self._arrays(kind, rows, weights, first, stop, capacity))
-                    entry = {"chunk": chunk, "kind": kind, "name": f"{kind}-{chunk:06d}-{digest(data)[:12]}.npz"}
-                    entry |= {"bytes": len(data), "digest": digest(data), "stop": stop.tolist()}
-                    path = folder / entry["name"]
+                    data = pack(_arrays(kind, store, weights, first, stop))
+                    checksum = digest(data)
+                    path = folder / f"{kind}-{chunk:06d}-{checksum[:12]}.npz"
                     if not path.exists():
                         written.append(path)
                     write_atomic(path, data)
-                    entries.append(entry)
+                    entry = {"chunk": chunk, "kind": kind, "name": path.name, "bytes": len(data), "digest": checksum}
+                    entries.append(entry | {"stop": stop.tolist()})
         except BaseException:
             for path in written:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
             raise
         self.files, self.folder = entries, folder
-        self.dirty[:] = False
+        store.dirty[:] = False
         return entries
 
-    def _span(self, chunk: int, head: np.ndarray, oldest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """[lanes] first sequence number of each lane in the chunk, and one past the last."""
-        stop = np.minimum(head, (chunk + 1) * self.length)
-        return np.minimum(np.maximum(oldest, chunk * self.length), stop), stop
 
-    def _arrays(
-        self, kind: str, rows: Columns, weights: np.ndarray, first: np.ndarray, stop: np.ndarray, capacity: int
-    ) -> dict[str, np.ndarray]:
-        places = flat_places(first, stop, capacity)
-        names = FIXED if kind == "rows" else TARGETS
-        arrays = {"first": first, "stop": stop} | {name: getattr(rows, name)[places] for name in names}
-        if kind == "targets" and weights.size:
-            arrays["weight"] = weights[places]
-        return arrays
+def _spans(store: Store) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Every chunk with rows in it: its number, and per lane its first row and one past its last."""
+    head, length = store.lanes.head, store.chunk
+    oldest = np.maximum(head - store.capacity, 0)
+    for chunk in range(int(oldest.min()) // length, -(-int(head.max()) // length)):
+        stop = np.minimum(head, (chunk + 1) * length)
+        first = np.minimum(np.maximum(oldest, chunk * length), stop)
+        if (stop > first).any():
+            yield chunk, first, stop
+
+
+def _arrays(kind: str, store: Store, weights: np.ndarray, first: np.ndarray, stop: np.ndarray) -> dict[str, np.ndarray]:
+    """What a file of this kind holds of the rows first .. stop - 1 of each lane, lane after lane."""
+    places = flat_places(first, stop, store.capacity)
+    names = FIXED if kind == "rows" else TARGETS
+    arrays = {"first": first, "stop": stop} | {name: getattr(store.rows, name)[places] for name in names}
+    if kind == "targets" and weights.size:
+        arrays["weight"] = weights[places]
+    return arrays
 
 
 def flat_places(first: np.ndarray, stop: np.ndarray, capacity: int) -> np.ndarray:
@@ -117,14 +111,21 @@ def flat_places(first: np.ndarray, stop: np.ndarray, capacity: int) -> np.ndarra
     return np.concatenate(spans).astype(np.int64)
 
 
+def _is_there(folder: Path, entry: dict[str, Any]) -> bool:
+    """Whether the entry's file is still in the folder, whole by its size."""
+    try:
+        return (folder / entry["name"]).stat().st_size == entry["bytes"]
+    except OSError:
+        return False
+
+
 def load_rows(cls: type[Replay], folder: Path, manifest: dict[str, Any], spec: EnvSpec, config: ReplayConfig) -> Replay:
     """Rebuild a replay from its manifest and files; see `Replay.load`."""
     try:
         replay = cls(spec, config, manifest["lanes"], 0)
         _restore_state(replay, manifest)
-        store = replay._chunks
-        store.length = manifest["chunk_rows"]
-        store.dirty = np.zeros(replay.capacity // store.length + 2, bool)
+        chunk = int(manifest["chunk_rows"])
+        replay._store = replay._store._replace(chunk=chunk, dirty=empty_dirty(replay.capacity, chunk))
         placed = {"rows": 0, "targets": 0}
         for entry in manifest["files"]:
             name = entry["name"]
@@ -134,7 +135,7 @@ def load_rows(cls: type[Replay], folder: Path, manifest: dict[str, Any], spec: E
             placed[entry["kind"]] += _place(replay, entry["kind"], arrays)
         _finish(replay, placed)
         if replay.capacity == manifest["capacity"]:
-            store.files, store.folder = list(manifest["files"]), folder.resolve()
+            replay._files.files, replay._files.folder = list(manifest["files"]), folder.resolve()
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, ZeroDivisionError) as error:
         if type(error).__module__.startswith("muzen"):
             raise
@@ -147,7 +148,7 @@ def load_rows(cls: type[Replay], folder: Path, manifest: dict[str, Any], spec: E
 
 def _restore_state(replay: Replay, manifest: dict[str, Any]) -> None:
     """Heads, counters, ranges and the random generator."""
-    state = replay._lanes
+    state = replay._store.lanes
     for array, name in ((state.head, "head"), (state.episode_return, "episode_return"), (state.counts, "counts")):
         array[...] = np.array(manifest[name], array.dtype).reshape(array.shape)
     state.range[...] = np.array([float(x) for x in manifest["range"]]).reshape(state.range.shape)
@@ -163,7 +164,7 @@ def _place(replay: Replay, kind: str, arrays: dict[str, np.ndarray]) -> int:
       Rows placed.
     """
     first, stop = arrays["first"].astype(np.int64), arrays["stop"].astype(np.int64)
-    head = replay._lanes.head
+    head = replay._store.lanes.head
     if first.shape != head.shape or stop.shape != head.shape or (stop > head).any() or (stop < first).any():
         raise ValueError("lanes of a chunk do not match")
     sequence = np.concatenate([np.arange(a, b) for a, b in zip(first, stop, strict=True)])
@@ -171,7 +172,7 @@ def _place(replay: Replay, kind: str, arrays: dict[str, np.ndarray]) -> int:
     keep = sequence >= head[lane] - replay.capacity
     places = (lane * replay.capacity + sequence % replay.capacity)[keep]
     for name in FIXED if kind == "rows" else TARGETS:
-        column, new = getattr(replay._rows, name), arrays[name]
+        column, new = getattr(replay._store.rows, name), arrays[name]
         if new.dtype != column.dtype or new.shape != (len(sequence), *column.shape[1:]):
             raise ValueError(f"{name} has shape {new.shape} and type {new.dtype}; this environment has other shapes")
         column[places] = new[keep]
@@ -186,17 +187,17 @@ def _place(replay: Replay, kind: str, arrays: dict[str, np.ndarray]) -> int:
 
 def _finish(replay: Replay, placed: dict[str, int]) -> None:
     """Check that every row is there, and derive what is not stored."""
-    head, capacity = replay._lanes.head, replay.capacity
+    head, capacity = replay._store.lanes.head, replay.capacity
     held = np.minimum(head, capacity)
     if placed != {"rows": held.sum(), "targets": held.sum()}:
         raise ValueError(f"{held.sum()} rows expected, {placed} found")
     places = flat_places(head - held, head, capacity)
-    final = replay._rows.flags[places] & FINAL != 0
+    final = replay._store.rows.flags[places] & FINAL != 0
     lane = np.repeat(np.arange(replay.lanes), held)
-    replay._lanes.finals[:] = np.bincount(lane[final], minlength=replay.lanes)
+    replay._store.lanes.finals[:] = np.bincount(lane[final], minlength=replay.lanes)
     if replay._prioritised:
         leaves = replay._leaves()
         leaves[places[final]] = 0.0
         leaves[(np.arange(replay.lanes) * capacity + (head - 1) % capacity)[head > 0]] = 0.0
-        tree_rebuild(replay._tree, replay._inner)
-        replay._lanes.range[kernels.MAX_WEIGHT] = max(replay._lanes.range[kernels.MAX_WEIGHT], leaves.max(initial=0.0))
+        tree_rebuild(replay._store.tree, replay._store.inner)
+        replay._store.lanes.range[MAX_WEIGHT] = max(replay._store.lanes.range[MAX_WEIGHT], leaves.max(initial=0.0))

@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import njit
 
+from muzen.replay.columns import (
+    CURSOR,
+    EPISODES,
+    FINAL,
+    MAX_RETURN,
+    MAX_REWARD,
+    MAX_WEIGHT,
+    MIN_RETURN,
+    STEPS,
+    TERMINATED,
+    TRUNCATED,
+    Columns,
+    Lanes,
+    Store,
+)
+from muzen.replay.splitmix import random_below, random_unit
 from muzen.replay.sum_tree import tree_find, tree_set
-from muzen.replay.windows import FINAL, TERMINATED, TRUNCATED, Columns, random_below, random_unit
 
 # What `add_rows` answers besides the number of rows added.
 FINAL_EXPECTED, FINAL_UNEXPECTED = -1, -2
 
 
-class Lanes(NamedTuple):
-    """What replay keeps per lane and in all; `counts` and `range` are arrays so that kernels can change them."""
-
-    head: np.ndarray  # [lanes] int64 rows ever added
-    finals: np.ndarray  # [lanes] int64 final rows stored
-    episode_return: np.ndarray  # [lanes, P] float64 undiscounted, of the unfinished episode
-    counts: np.ndarray  # [3] int64: environment steps ever added, episodes ever ended, sweep cursor (a row id)
-    range: np.ndarray  # [4] float64: largest |reward|, smallest and largest episode return, largest priority^α
-
-
-STEPS, EPISODES, CURSOR = 0, 1, 2
-MAX_REWARD, MIN_RETURN, MAX_RETURN, MAX_WEIGHT = 0, 1, 2, 3
-
-
 @njit(cache=True, nogil=True)
-def add_rows(
-    rows: Columns,
-    lanes: Lanes,
-    tree: np.ndarray,
-    inner: int,
-    capacity: int,
-    chunk: int,
-    dirty: np.ndarray,
-    lane: np.ndarray,
-    new: Columns,
-) -> int:
+def add_rows(store: Store, lane: np.ndarray, new: Columns) -> int:
     """Append row m of `new` to `lane[m]`, in order.
 
     The row before it becomes a start, at the largest weight; the place it takes loses its old weight.
@@ -48,6 +37,7 @@ def add_rows(
       Rows added; or, with rows before it added, `FINAL_EXPECTED - 2 m` or `FINAL_UNEXPECTED - 2 m` where
       row m breaks the order of an episode.
     """
+    rows, lanes, tree, dirty, capacity, inner, chunk = store
     for m in range(lane.shape[0]):
         i = lane[m]
         head, base = lanes.head[i], lane[m] * capacity
@@ -105,18 +95,19 @@ def stored(head: int, capacity: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def draw_uniform(rows: Columns, head: np.ndarray, capacity: int, state: np.ndarray, index: np.ndarray) -> None:
+def draw_uniform(store: Store, state: np.ndarray, index: np.ndarray) -> None:
     """Fill `index` with ids of starts, each equally likely: rows drawn, and drawn again where not a start.
 
     At least one start must be stored.
     """
+    rows, head, capacity = store.rows, store.lanes.head, store.capacity
     lanes = head.shape[0]
     below = np.zeros(lanes + 1, np.int64)
     for i in range(lanes):
         below[i + 1] = below[i] + max(stored(head[i], capacity) - 1, 0)  # the newest row is no start
     for b in range(index.shape[0]):
         while True:
-            place = random_below(state, below[lanes])
+            place = random_below(state, below[-1])
             i = np.searchsorted(below, place, side="right") - 1
             sequence = head[i] - 2 - (place - below[i])
             if not rows.flags[i * capacity + sequence % capacity] & FINAL:
@@ -125,16 +116,9 @@ def draw_uniform(rows: Columns, head: np.ndarray, capacity: int, state: np.ndarr
 
 
 @njit(cache=True, nogil=True)
-def draw_weighted(
-    tree: np.ndarray,
-    inner: int,
-    head: np.ndarray,
-    capacity: int,
-    state: np.ndarray,
-    index: np.ndarray,
-    probability: np.ndarray,
-) -> None:
+def draw_weighted(store: Store, state: np.ndarray, index: np.ndarray, probability: np.ndarray) -> None:
     """Fill `index` with ids of starts drawn in proportion to their weights, and `probability` with P(i)."""
+    head, tree, capacity, inner = store.lanes.head, store.tree, store.capacity, store.inner
     lanes = head.shape[0]
     for b in range(index.shape[0]):
         row = tree_find(tree, inner, random_unit(state) * tree[0])
@@ -156,18 +140,9 @@ def place_of(head: np.ndarray, capacity: int, index: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def set_weights(
-    rows: Columns,
-    lanes: Lanes,
-    tree: np.ndarray,
-    inner: int,
-    capacity: int,
-    chunk: int,
-    dirty: np.ndarray,
-    index: np.ndarray,
-    weight: np.ndarray,
-) -> None:
+def set_weights(store: Store, index: np.ndarray, weight: np.ndarray) -> None:
     """Give each start in `index` its weight p^α; evicted rows and rows that are no starts are left alone."""
+    rows, lanes, tree, dirty, capacity, inner, chunk = store
     count = lanes.head.shape[0]
     for b in range(index.shape[0]):
         row, sequence = place_of(lanes.head, capacity, index[b]), index[b] // count
@@ -179,31 +154,23 @@ def set_weights(
 
 
 @njit(cache=True, nogil=True)
-def set_targets(
-    rows: Columns,
-    head: np.ndarray,
-    capacity: int,
-    chunk: int,
-    dirty: np.ndarray,
-    index: np.ndarray,
-    policy: np.ndarray,
-    value: np.ndarray,
-) -> int:
+def set_targets(store: Store, index: np.ndarray, policy: np.ndarray, value: np.ndarray) -> int:
     """Rewrite search policies and values; returns how many of the rows were still stored."""
+    rows, head, dirty = store.rows, store.lanes.head, store.dirty
     written = 0
     for b in range(index.shape[0]):
-        row = place_of(head, capacity, index[b])
+        row = place_of(head, store.capacity, index[b])
         if row < 0:
             continue
         rows.policy[row] = policy[b]
         rows.value[row] = value[b]
-        dirty[(index[b] // head.shape[0] // chunk) % dirty.shape[0]] = True
+        dirty[(index[b] // head.shape[0] // store.chunk) % dirty.shape[0]] = True
         written += 1
     return written
 
 
 @njit(cache=True, nogil=True)
-def sweep(rows: Columns, lanes: Lanes, capacity: int, index: np.ndarray) -> int:
+def sweep(store: Store, index: np.ndarray) -> int:
     """Fill `index` with the ids that follow the cursor, oldest row first and from the oldest again at the end.
 
     Skips final rows of terminated episodes: nothing ever asks for their policy or value.
@@ -211,6 +178,7 @@ def sweep(rows: Columns, lanes: Lanes, capacity: int, index: np.ndarray) -> int:
     Returns:
       Ids filled in: all, or 0 where there is none to visit.
     """
+    rows, lanes, capacity = store.rows, store.lanes, store.capacity
     count = lanes.head.shape[0]
     oldest, newest = lanes.head[0], np.int64(0)
     for i in range(count):
