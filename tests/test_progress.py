@@ -11,7 +11,10 @@ from muzen.config import Config
 from muzen.progress import Progress, duration
 
 RUN = SimpleNamespace(
-    config=Config("CartPole-v1", env_steps=10_000), folder=SimpleNamespace(path=Path("runs/here")), env_steps=0
+    config=Config("CartPole-v1", env_steps=10_000),
+    folder=SimpleNamespace(path=Path("runs/here")),
+    replay=SimpleNamespace(describe=lambda: "replay: up to 1.0 GB, 1.3 M steps"),
+    env_steps=0,
 )
 
 
@@ -49,7 +52,7 @@ def test_the_start_says_what_runs_and_where():
     progress, _, out = shown(terminal=False)
     progress.on_start(RUN)
     said = out.getvalue()
-    for part in ("CartPole-v1", "seed 0", "10,000 environment steps", "cpu", "runs/here"):
+    for part in ("CartPole-v1", "seed 0", "10,000 environment steps", "cpu", "runs/here", "up to 1.0 GB"):
         assert part in said
 
 

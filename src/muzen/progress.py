@@ -62,6 +62,7 @@ class Progress(Callback):
         facts = [config.env_id, f"seed {config.seed}", f"{config.env_steps:,} environment steps", _device()]
         self._print(Text(" · ".join(facts), style="bold"))
         self._print(Text(f"run folder: {self.folder}", style="dim"))
+        self._print(Text(run.replay.describe(), style="dim"))
         if self.console.is_terminal:
             self._open()
             assert self._bars is not None
