@@ -1,8 +1,9 @@
 """Networks: the built-in MLP, the contract for a user's own, and the model that search asks."""
 
 from muzen.networks.blocks import Layer, LayerNorm, Linear, ResidualBlock, min_max
+from muzen.networks.contract import Network, check_network
 from muzen.networks.mlp import MLPNetwork, make_network
-from muzen.networks.model import Network, NetworkModel, TurnState, check_network
+from muzen.networks.model import NetworkModel, TurnState
 
 __all__ = [
     "Layer",

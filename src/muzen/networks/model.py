@@ -3,50 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from muzen.errors import ConfigError
 from muzen.maths.supports import Encoding
+from muzen.networks.contract import Network, require_encoding, require_network, traceable
 from muzen.types import Array, Prediction, State
-
-
-FUNCTIONS = ("representation", "dynamics", "reward", "policy", "value")
-
-
-@runtime_checkable
-class Network(Protocol):
-    """A user's own network: five functions on batches. A state is any pytree with leading axis B.
-
-    Optional methods, used where they exist:
-      continues(state) -> [B] logit that the step that led here did not terminate the episode.
-      project(state) -> [B, D], predict(projected) -> [B, D]: for the consistency loss.
-      to_play(state) -> [B, P] logits of who moves; otherwise players alternate.
-      legal(state) -> [B, A] logits, above 0 where an action is legal; otherwise all are.
-    """
-
-    def representation(self, observation: Array) -> State:
-        """h: [B, ...] observations -> states."""
-        ...
-
-    def dynamics(self, state: State, action: Array) -> State:
-        """g: states and [B] int32 actions -> next states."""
-        ...
-
-    def reward(self, state: State) -> Array:
-        """[B, bins], or [B, P, bins]: logits of the reward of the step that led to the state."""
-        ...
-
-    def policy(self, state: State) -> Array:
-        """[B, A] logits."""
-        ...
-
-    def value(self, state: State) -> Array:
-        """[B, bins], or [B, P, bins] logits."""
-        ...
 
 
 class TurnState(NamedTuple):
@@ -54,43 +19,6 @@ class TurnState(NamedTuple):
 
     network: State
     to_play: Array  # [B] int32
-
-
-class _ById:
-    """Hashable by identity, whatever the object's own equality."""
-
-    def __init__(self, object: Any):
-        self.object = object
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ById) and other.object is self.object
-
-    def __hash__(self) -> int:
-        return id(self.object)
-
-
-class _Opaque(eqx.Module):
-    """A user's plain object or function in a pytree: no leaves, and the object's own attributes."""
-
-    hidden: _ById = eqx.field(static=True)
-
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
-        return self.hidden.object(*args, **keywords)
-
-    def __getattr__(self, name: str) -> Any:
-        # Only reached for what the module lacks; `hidden` itself is missing while a copy is being made.
-        if name.startswith("__") or name == "hidden":
-            raise AttributeError(name)
-        return getattr(self.hidden.object, name)
-
-
-def _traceable(tree: Any) -> Any:
-    """`tree` with its callables and plain objects hidden from JAX, so that it passes through `jax.jit` as it is."""
-
-    def hide(leaf: Any) -> Any:
-        return leaf if eqx.is_array_like(leaf) else _Opaque(_ById(leaf))
-
-    return jax.tree.map(hide, tree)
 
 
 class NetworkModel(eqx.Module):
@@ -132,28 +60,12 @@ class NetworkModel(eqx.Module):
         observation_mean: Array | float = 0.0,
         observation_std: Array | float = 1.0,
     ):
-        if not isinstance(network, Network):
-            lacking = [
-                f for f in ("representation", "dynamics", "reward", "policy", "value") if not hasattr(network, f)
-            ]
-            raise ConfigError(
-                f"network: {type(network).__name__} lacks {', '.join(lacking)}; a network has the five functions "
-                f"{', '.join(FUNCTIONS)} (docs/custom_network.md)"
-            )
-        if not any(eqx.is_array(leaf) for leaf in jax.tree.leaves(network)):
-            raise ConfigError(
-                f"network: {type(network).__name__} has no arrays that JAX can see; make it an equinox.Module "
-                "so that its weights can be trained (docs/custom_network.md)"
-            )
-        for name, encoding in (("value_encoding", value_encoding), ("reward_encoding", reward_encoding)):
-            if not isinstance(encoding, Encoding):
-                raise ConfigError(
-                    f"{name}: {type(encoding).__name__} is not an encoding; it needs encode(x), decode(logits) and "
-                    "bins (docs/custom_network.md)"
-                )
-        self.network = _traceable(network)
-        self.value_encoding = _traceable(value_encoding)
-        self.reward_encoding = _traceable(reward_encoding)
+        require_network(network)
+        require_encoding("value_encoding", value_encoding)
+        require_encoding("reward_encoding", reward_encoding)
+        self.network = traceable(network)
+        self.value_encoding = traceable(value_encoding)
+        self.reward_encoding = traceable(reward_encoding)
         self.gamma = jnp.asarray(gamma, jnp.float32)
         self.observation_mean = jnp.asarray(observation_mean, jnp.float32)
         self.observation_std = jnp.asarray(observation_std, jnp.float32)
@@ -272,54 +184,3 @@ class NetworkModel(eqx.Module):
 
 def _with_player_axis(logits: Array) -> Array:
     return logits[:, None] if logits.ndim == 2 else logits
-
-
-def check_network(model: NetworkModel, observation_shape: tuple[int, ...]) -> None:
-    """Ask every function of a network for its shapes, without computing anything.
-
-    Args:
-      model: the model that holds the network and its encodings.
-      observation_shape: shape of one observation.
-
-    Raises:
-      ConfigError: a function fails on a batch, or returns another shape than its contract.
-    """
-    size = 3
-    network = model.network
-
-    def ask(name: str, *args: Any) -> Any:
-        try:
-            return eqx.filter_eval_shape(getattr(network, name), *args)
-        except Exception as error:
-            shapes = jax.tree.map(lambda x: x.shape, args)
-            raise ConfigError(f"network.{name}: fails on a batch of shapes {shapes}: {error}") from error
-
-    def expect(name: str, got: Any, *allowed: tuple[int, ...]) -> None:
-        if getattr(got, "shape", None) not in allowed:
-            rule = " or ".join(str(shape) for shape in allowed)
-            shape = getattr(got, "shape", jax.tree.map(lambda x: x.shape, got))
-            raise ConfigError(f"network.{name}: shape {shape} for a batch of {size}; must be {rule}")
-
-    def numbers(bins: int) -> tuple[tuple[int, ...], ...]:
-        per_player = (size, model.players, bins)
-        return (per_player,) if model.players > 2 else ((size, bins), (size, 1, bins))
-
-    observation = jax.ShapeDtypeStruct((size, *observation_shape), jnp.float32)
-    action = jax.ShapeDtypeStruct((size,), jnp.int32)
-    state = ask("representation", observation)
-    following = ask("dynamics", state, action)
-    if jax.tree.map(lambda x: (x.shape, x.dtype), state) != jax.tree.map(lambda x: (x.shape, x.dtype), following):
-        raise ConfigError(f"network.dynamics: returns {following}; must be like the state it takes, {state}")
-    expect("policy", ask("policy", state), (size, model.num_actions))
-    expect("value", ask("value", state), *numbers(model.value_encoding.bins))
-    expect("reward", ask("reward", state), *numbers(model.reward_encoding.bins))
-    for name, shape in (
-        ("continues", (size,)),
-        ("to_play", (size, model.players)),
-        ("legal", (size, model.num_actions)),
-    ):
-        if hasattr(network, name):
-            expect(name, ask(name, state), shape)
-    if model.learns_consistency:
-        projected = ask("project", state)
-        expect("predict", ask("predict", projected), projected.shape)
