@@ -1,7 +1,7 @@
 """Other people's environments, made to look alike: one interface, one seed rule, clear errors."""
 
 from muzen.envs.gymnasium import GymnasiumEnvironment
-from muzen.envs.make import EnvLike, env_name, make, nearest_names, open_env, spec_of
+from muzen.envs.make import EnvLike, env_name, make, named_again, nearest_names, open_env, spec_of
 from muzen.envs.seeding import episode_seed
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "env_name",
     "episode_seed",
     "make",
+    "named_again",
     "nearest_names",
     "open_env",
     "spec_of",

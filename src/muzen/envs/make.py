@@ -67,6 +67,22 @@ def env_name(env: EnvLike) -> str:
     return f"python:{getattr(function, '__module__', '?')}:{name}"
 
 
+def named_again(env: EnvLike | None, recorded: str) -> EnvLike:
+    """Where a run's environment comes from: what the user names, or else the recorded id if that runs no user's code.
+
+    Raises:
+      EnvError: the recorded environment is the user's own code, which no file may start.
+    """
+    if env is not None:
+        return env
+    if ":" in recorded and not recorded.startswith("openspiel:"):
+        raise EnvError(
+            f"{recorded}: the run was trained on code of yours; name it again: "
+            "env=... in Python, --env python:module:function on the command line"
+        )
+    return recorded
+
+
 def open_env(env: EnvLike, *, render_mode: str | None = None) -> Any:
     """The environment itself, before any adaptor: a `gymnasium.Env`, or a `muzen.types.Environment`.
 
@@ -129,6 +145,8 @@ def _registered(name: str, render_mode: str | None) -> gymnasium.Env:
         with warnings.catch_warnings():
             # An environment that cannot draw that way says so again when it is asked to draw.
             warnings.filterwarnings("ignore", message=".*render_mode.*")
+            # Box2D's wrapper crashes the interpreter on import where this warning is made an error.
+            warnings.filterwarnings("ignore", message="builtin type .* has no __module__", category=DeprecationWarning)
             return gymnasium.make(env_id, disable_env_checker=True, **arguments)
     except gymnasium.error.DependencyNotInstalled as error:
         raise EnvError(f"{name}: {_dependency(str(error))}") from error

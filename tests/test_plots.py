@@ -1,0 +1,113 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from muzen.config import Config, SearchConfig
+from muzen.errors import RunNotFoundError, StorageError
+from muzen.plots import Curve, draw, groups, run_folders
+
+
+def curve(seed=0, *, simulations=16, env_id="CartPole-v1", evaluated=True, rows=20) -> Curve:
+    """A made-up run whose return is its share of training, in [0, 100]."""
+    config = Config(env_id, seed=seed, search=SearchConfig(simulations=simulations))
+    table = []
+    for i in range(1, rows + 1):
+        row = {"env_steps": 100.0 * i, "seconds": 2.0 * i + seed}
+        if i > 1:
+            row |= {"recent_return": 5.0 * i, "episode_return": 5.0 * i + 3}
+        if i > 3:
+            row |= {
+                "loss": 1 / i,
+                "policy_loss": 1 / i,
+                "value_loss": 2 / i,
+                "gradient_norm": 1.0,
+                "value_explained": 0.5,
+            }
+        table.append(row)
+    evaluation = {"mean_return": 90.0 + seed, "ci95": (88.0 + seed, 92.0 + seed), "returns": [90.0 + seed] * 5}
+    return Curve(config, table, evaluation if evaluated else {})
+
+
+def pixels(path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    "curves",
+    [
+        [curve()],
+        [curve(seed) for seed in range(3)],
+        [curve(seed, simulations=n) for seed in range(2) for n in (8, 16)],
+        [curve(env_id="CartPole-v1"), curve(env_id="Acrobot-v1")],
+    ],
+    ids=["one run", "seeds", "settings", "environments"],
+)
+def test_learning_curves_are_drawn_as_a_png(curves, tmp_path):
+    out = draw(curves, tmp_path / "new folder" / "learning.png")
+    drawn = pixels(out)
+    assert drawn.shape[1] > 1500
+    assert (drawn != 255).any(-1).mean() > 0.02
+
+
+def test_each_environment_has_its_own_block(tmp_path):
+    one = pixels(draw([curve()], tmp_path / "one.png"))
+    two = pixels(draw([curve(), curve(env_id="Acrobot-v1")], tmp_path / "two.png"))
+    assert two.shape[0] == 2 * one.shape[0]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_run_that_has_hardly_begun_is_drawn_too(rows, tmp_path):
+    draw([curve(rows=rows, evaluated=False)], tmp_path / "learning.png")
+    draw([curve(rows=rows, evaluated=False), curve(1, rows=5)], tmp_path / "both.png")
+
+
+def test_a_column_that_is_not_a_number_in_some_rows_leaves_them_out():
+    begun = curve(rows=3)
+    begun.rows[1]["recent_return"] = float("nan")
+    x, y = begun.series("env_steps", "recent_return")
+    assert x.tolist() == [300]
+    assert y.tolist() == [15]
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_group():
+    named = groups([curve(seed) for seed in range(3)])
+    assert [len(group) for group in named.values()] == [3]
+
+
+def test_groups_are_named_by_the_settings_that_differ():
+    named = groups([curve(seed, simulations=n) for seed in range(2) for n in (8, 16)])
+    assert {name: len(group) for name, group in named.items()} == {
+        "search.simulations 8": 2,
+        "search.simulations 16": 2,
+    }
+
+
+def test_groups_may_differ_at_the_top_of_the_settings():
+    longer = curve(1)
+    longer = dataclasses.replace(longer, config=dataclasses.replace(longer.config, env_steps=7))
+    assert set(groups([curve(), longer])) == {"env_steps 50000", "env_steps 7"}
+
+
+def test_a_folder_of_run_folders_stands_for_the_runs_in_it(tmp_path):
+    for name in ("seed0", "seed1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    assert run_folders([tmp_path]) == [tmp_path / "seed0", tmp_path / "seed1"]
+    assert run_folders([tmp_path / "seed1", tmp_path]) == [tmp_path / "seed1", tmp_path / "seed0"]
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(RunNotFoundError, match=r"holds no run; name run folders"):
+        run_folders([tmp_path])
+    with pytest.raises(RunNotFoundError, match="does not exist"):
+        run_folders([tmp_path / "nowhere"])
+
+
+def test_a_picture_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"learning\.png: cannot be written"):
+        draw([curve()], tmp_path / "file" / "learning.png")
