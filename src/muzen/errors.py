@@ -32,6 +32,10 @@ class RunExistsError(RunError):
     """The folder for a new run is already there."""
 
 
+class RunBusyError(RunError):
+    """Another process is training in the run folder."""
+
+
 class RunNotFoundError(RunError):
     """The folder is not there, or is not a run."""
 

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import os
+import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from muzen.errors import RunDamagedError, StorageError
 
 TEMPORARY = ".tmp"
+WINDOWS_ATTEMPTS = 20
 _DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -70,7 +72,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -104,6 +106,17 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     return StorageError(
         f"{path}: cannot be written ({error.strerror or error}); check the folder's permissions and disk"
     )
+
+
+def _replace(source: Path, target: Path) -> None:
+    """os.replace, patient on Windows, where a file that another process reads cannot be replaced."""
+    for attempt in range(WINDOWS_ATTEMPTS):
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            if os.name != "nt" or attempt == WINDOWS_ATTEMPTS - 1:
+                raise
+            time.sleep(0.1)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -88,6 +88,7 @@ class Replay:
         unroll_steps: int,
         n_step: int,
         discount: float,
+        td_lambda: float = 1.0,
         bootstrap_observation: bool = False,
     ) -> Batch:
         """Draw `count` batches of windows.
@@ -99,6 +100,7 @@ class Replay:
           unroll_steps: K.
           n_step: n, at least 1; fewer rewards where the episode ends or the rows end.
           discount: γ per environment step.
+          td_lambda: λ, how much a value target trusts later rows over each row's stored search value; 1: n-step.
           bootstrap_observation: also give the observation that each value target bootstraps from.
 
         Returns:
@@ -127,6 +129,7 @@ class Replay:
                 unroll_steps=unroll_steps,
                 n_step=n_step,
                 discount=discount,
+                td_lambda=td_lambda,
                 bootstrap_observation=bootstrap_observation,
                 state=state,
             )

@@ -59,7 +59,7 @@ def tree_rebuild(tree: np.ndarray, inner: int) -> None:
 
 @njit(cache=True, nogil=True)
 def tree_find(tree: np.ndarray, inner: int, point: float) -> int:
-    """The leaf under `point` where leaves lie end to end, each as long as its weight.
+    """The leaf under `point` where leaves lie end to end in depth-first order, each as long as its weight.
 
     Args:
       point: in [0, total weight); the total must be above 0.

@@ -30,8 +30,8 @@ class Batch(NamedTuple):
     value_mask: np.ndarray  # [K+1] true at real rows before the end, and at absorbing ones after a termination
     observation_mask: np.ndarray  # [K+1] true where o_{t+k} is an observation of the same episode, the last included
     policy_target: np.ndarray  # [K+1, A] float32; 0 where masked
-    partial_return: np.ndarray  # [K+1, P] float32, up to n discounted rewards; 0 where masked
-    bootstrap_discount: np.ndarray  # [K+1] float32 γ^n, or less steps to the end; 0 past a termination or where masked
+    partial_return: np.ndarray  # [K+1, P] float32, up to n discounted rewards, with λ < 1 search values too; 0 where masked
+    bootstrap_discount: np.ndarray  # [K+1] float32 (γλ)^n, or less steps to the end; 0 past a termination or where masked
     bootstrap_value: np.ndarray  # [K+1, P] float32 search value of the bootstrap row; 0 without one
     bootstrap_mask: np.ndarray  # [K+1] false where a search value is needed but the bootstrap row has none
     bootstrap_observation: np.ndarray | None  # [K+1, ...] of the bootstrap row, if asked for
@@ -77,6 +77,7 @@ def cut_windows(
     index: np.ndarray,
     n: int,
     gamma: float,
+    lam: float,
     state: np.ndarray,
     out: Batch,
     bootstrap_observation: np.ndarray,
@@ -86,6 +87,8 @@ def cut_windows(
     Args:
       n: most rewards in a value target; K is read from `out.action`.
       gamma: γ per environment step.
+      lam: λ of the value target, 1 for the plain n-step return. The λ-return is the n-step return of
+        rewards r + γ(1 - λ)ν and discounts γλ; a row without a search value is passed over as with λ = 1.
       state: [1] uint64 of the random actions past an episode's end.
       bootstrap_observation: [B, K+1, bytes] to fill too; [B, K+1, 0] where not asked for.
     """
@@ -95,7 +98,7 @@ def cut_windows(
     players = rows.reward.shape[1]
     actions = rows.policy.shape[1]
     span = unroll + n
-    reward = np.zeros((span + 1, players))
+    reward, mixed = np.zeros((span + 1, players)), np.zeros((span + 1, players))
     discount = np.zeros(span + 1)
     partial = np.zeros(players)
     wants_observation = bootstrap_observation.shape[2] > 0
@@ -108,8 +111,13 @@ def cut_windows(
         for i in range(last):
             row = ring_place(base, slot, i, capacity)
             discount[i] = 0.0 if rows.flags[row] & TERMINATED else gamma
+            following = ring_place(base, slot, i + 1, capacity)
+            share = 0.0 if np.isnan(rows.value[following, 0]) else discount[i] * (1.0 - lam)
             for p in range(players):
-                reward[i, p] = rows.reward[row, p]
+                reward[i, p] = mixed[i, p] = rows.reward[row, p]
+                if share > 0.0:
+                    mixed[i, p] += share * rows.value[following, p]
+            discount[i] -= share
         for k in range(unroll + 1):
             real = k < last
             row = ring_place(base, slot, min(k, last), capacity)
@@ -133,7 +141,7 @@ def cut_windows(
             weight, bootstrap = 0.0, last
             partial[:] = 0.0
             if real:
-                weight, bootstrap = n_step_return(reward, discount, k, n, last, partial)
+                weight, bootstrap = n_step_return(mixed, discount, k, n, last, partial)
             row = ring_place(base, slot, min(bootstrap, last), capacity)
             out.bootstrap_discount[b, k] = weight
             out.bootstrap_mask[b, k] = True
@@ -156,6 +164,7 @@ def windows(
     unroll_steps: int,
     n_step: int,
     discount: float,
+    td_lambda: float,
     bootstrap_observation: bool,
     state: np.ndarray,
 ) -> Batch:
@@ -190,7 +199,7 @@ def windows(
         index=index,
         age=store.lanes.counts[STEPS] - rows.step[place],
     )
-    cut_windows(store, index, n_step, discount, state, batch, raw_bootstrap)
+    cut_windows(store, index, n_step, discount, td_lambda, state, batch, raw_bootstrap)
     return batch._replace(
         observation=observation_view(batch.observation, spec),
         bootstrap_observation=observation_view(raw_bootstrap, spec) if bootstrap_observation else None,

@@ -1,0 +1,246 @@
+"""The run folder's layout: create it, open it, and keep two processes from training in it at once.
+
+config.json       every setting; `--config` reads it too
+run.json          format version, and the facts that bits depend on: versions, machine, threads
+lock              held by the process that trains
+metrics.jsonl     one row of numbers a line
+tensorboard/      the same rows as event files
+checkpoint/       weights, counters and replay; see `checkpoint.py`
+evaluation.json   the evaluation at the end of training
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import socket
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from muzen.config import Config, config_from_dict, to_dict
+from muzen.errors import (
+    ConfigError,
+    RunBusyError,
+    RunDamagedError,
+    RunExistsError,
+    RunNotFoundError,
+    RunVersionError,
+)
+from muzen.files import TEMPORARY, storage_error, write_atomic
+
+FORMAT = 1
+CONFIG, RUN, LOCK = "config.json", "run.json", "lock"
+# What a creation that was killed may leave behind: no reason to refuse the folder.
+_LEFTOVERS = {RUN, LOCK, CONFIG + TEMPORARY, RUN + TEMPORARY}
+_PACKAGES = ("muzen", "jax", "jaxlib", "equinox", "optax", "numpy", "numba", "gymnasium")
+# Facts that may change the last bits of a sum; the others are for people.
+_BITS = ("jax", "jaxlib", "numpy", "numba", "machine", "processor", "device", "threads", "xla_flags")
+# Windows locks a range of bytes against reading too, so it must lie past the text.
+_LOCK_OFFSET = 2**30
+
+
+class RunFolder:
+    """A run's folder on disk.
+
+    Attributes:
+      path: where it lies.
+      config: its settings.
+      facts: versions, machine and threads when it was created.
+    """
+
+    def __init__(self, path: Path, config: Config, facts: dict[str, Any]):
+        self.path, self.config, self.facts = path, config, facts
+
+    @classmethod
+    def create(cls, path: Path | str, config: Config) -> RunFolder:
+        """Make the folder of a new run.
+
+        Raises:
+          RunExistsError: something is there already.
+          StorageError: the folder cannot be made.
+        """
+        path = Path(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            taken = sorted(entry.name for entry in path.iterdir() if entry.name not in _LEFTOVERS)
+        except FileExistsError as error:
+            raise RunExistsError(f"{path}: is a file; choose another folder with --out") from error
+        except OSError as error:
+            raise storage_error(path, error) from error
+        if CONFIG in taken:
+            raise RunExistsError(
+                f"{path}: already holds a run; go on with `muzen resume {path}` or choose another --out"
+            )
+        if taken:
+            raise RunExistsError(f"{path}: is not empty (it holds {taken[0]}); choose a new folder with --out")
+        folder = cls(path, config, environment_facts())
+        folder.write_json(RUN, {"format": FORMAT, "facts": folder.facts})
+        folder.write_config(config)  # last: its presence says that the folder is a run
+        return folder
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunFolder:
+        """Open the folder of a run, living or dead, for reading or for going on.
+
+        Raises:
+          RunNotFoundError: the folder is not there, or holds no run.
+          RunVersionError: a newer Muzen wrote it.
+          RunDamagedError: a file is missing or cannot be read.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise RunNotFoundError(f"{path}: no such folder; give the folder that `muzen train` printed")
+        if not (path / CONFIG).is_file():
+            raise RunNotFoundError(f"{path}: holds no run (no {CONFIG}); give the folder that `muzen train` printed")
+        about = read_json(path / RUN)
+        version, facts = about.get("format"), about.get("facts")
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1 or not isinstance(facts, dict):
+            raise RunDamagedError(f"{path / RUN}: format or facts are not what Muzen writes; restore it from a copy")
+        check_version(version, path)
+        try:
+            return cls(path, config_from_dict(read_json(path / CONFIG)), facts)
+        except ConfigError as error:
+            raise RunDamagedError(f"{path / CONFIG}: {error}; correct the file or restore it from a copy") from error
+
+    def write_config(self, config: Config) -> None:
+        """Replace the settings, as a resumed run with a larger budget does."""
+        self.write_json(CONFIG, to_dict(config))
+        self.config = config
+
+    def write_json(self, name: str, data: Any) -> None:
+        """Write a JSON file into the folder, whole or not at all.
+
+        Raises:
+          StorageError: it cannot be written.
+        """
+        write_atomic(self.path / name, (json.dumps(data, indent=2) + "\n").encode())
+
+    def differences(self) -> list[str]:
+        """What differs from the machine and versions that the run began with, of what its bits depend on."""
+        now = environment_facts()
+        return [
+            f"{name}: {self.facts.get(name)} when the run began, {now[name]} now"
+            for name in _BITS
+            if self.facts.get(name) != now[name]
+        ]
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder against other processes that would train in it.
+
+        The operating system lets go of the lock when the process ends, however it ends: there are no stale locks.
+
+        Raises:
+          RunBusyError: another process holds it; the message says which.
+          StorageError: the folder cannot be written.
+        """
+        path = self.path / LOCK
+        try:
+            file = open(path, "a+b")  # noqa: SIM115 - an error here is the folder's, one below is the caller's
+        except OSError as error:
+            raise storage_error(path, error) from error
+        with file:
+            if not _try_lock(file):
+                file.seek(0)
+                holder = file.read(200).decode(errors="replace").strip()
+                raise RunBusyError(
+                    f"{self.path}: is in use by {holder or 'another process'}; wait for it or stop it, "
+                    "or choose another --out"
+                )
+            try:
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                file.flush()
+                yield
+            finally:
+                _unlock(file)
+
+
+def environment_facts() -> dict[str, Any]:
+    """Versions, machine and thread count: with the seed, what a run's bits follow from."""
+    import jax
+
+    facts: dict[str, Any] = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            facts[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # run from a source tree that is not installed
+            facts[package] = "not installed"
+    facts["system"] = platform.system()
+    facts["machine"] = platform.machine()
+    facts["processor"] = _processor()
+    facts["device"] = f"{jax.default_backend()}: {jax.devices()[0].device_kind}"
+    facts["threads"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    facts["xla_flags"] = os.environ.get("XLA_FLAGS", "")
+    return facts
+
+
+def check_version(version: int, path: Path) -> None:
+    """Raises RunVersionError if a newer Muzen wrote this format."""
+    if version > FORMAT:
+        raise RunVersionError(
+            f"{path}: was written in format {version}, and this Muzen reads up to {FORMAT}; "
+            "upgrade with `pip install --upgrade muzen`"
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+      RunDamagedError: the file is missing, or holds something else.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RunDamagedError(
+            f"{path}: cannot be read ({error.strerror}); restore the run folder from a copy"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise RunDamagedError(f"{path}: is not valid JSON ({error}); restore it from a copy") from error
+    if not isinstance(data, dict):
+        raise RunDamagedError(f"{path}: holds no JSON object; restore it from a copy")
+    return data
+
+
+def _processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: IO[bytes]) -> bool:
+        try:
+            file.seek(_LOCK_OFFSET)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(file: IO[bytes]) -> None:
+        file.seek(_LOCK_OFFSET)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(file: IO[bytes]) -> bool:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(file: IO[bytes]) -> None:
+        fcntl.flock(file.fileno(), fcntl.LOCK_UN)
