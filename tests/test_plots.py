@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from muzen.config import Config, SearchConfig
-from muzen.errors import RunNotFoundError, StorageError
-from muzen.plots import Curve, draw, groups, run_folders
+from muzen.errors import RunDamagedError, RunNotFoundError, StorageError
+from muzen.plots import Curve, draw, groups, plot_runs, read_run, run_folders
+from muzen.runs import Metrics, RunFolder
 
 
 def curve(seed=0, *, simulations=16, env_id="CartPole-v1", evaluated=True, rows=20) -> Curve:
@@ -39,12 +40,11 @@ def pixels(path) -> np.ndarray:
 @pytest.mark.parametrize(
     "curves",
     [
-        [curve()],
         [curve(seed) for seed in range(3)],
         [curve(seed, simulations=n) for seed in range(2) for n in (8, 16)],
         [curve(env_id="CartPole-v1"), curve(env_id="Acrobot-v1")],
     ],
-    ids=["one run", "seeds", "settings", "environments"],
+    ids=["seeds", "settings", "environments"],
 )
 def test_learning_curves_are_drawn_as_a_png(curves, tmp_path):
     out = draw(curves, tmp_path / "new folder" / "learning.png")
@@ -59,10 +59,9 @@ def test_each_environment_has_its_own_block(tmp_path):
     assert two.shape[0] == 2 * one.shape[0]
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2])
-def test_a_run_that_has_hardly_begun_is_drawn_too(rows, tmp_path):
-    draw([curve(rows=rows, evaluated=False)], tmp_path / "learning.png")
-    draw([curve(rows=rows, evaluated=False), curve(1, rows=5)], tmp_path / "both.png")
+@pytest.mark.parametrize("others", [[], [curve(1, rows=1), curve(2, rows=5)]], ids=["alone", "beside others"])
+def test_a_run_that_has_hardly_begun_is_drawn_too(others, tmp_path):
+    draw([curve(rows=0, evaluated=False), *others], tmp_path / "learning.png")
 
 
 def test_a_column_that_is_not_a_number_in_some_rows_leaves_them_out():
@@ -90,6 +89,31 @@ def test_groups_may_differ_at_the_top_of_the_settings():
     longer = curve(1)
     longer = dataclasses.replace(longer, config=dataclasses.replace(longer.config, env_steps=7))
     assert set(groups([curve(), longer])) == {"env_steps 50000", "env_steps 7"}
+
+
+def test_run_folders_are_read_and_drawn(tmp_path):
+    for seed in range(2):
+        made = curve(seed, evaluated=seed == 0)
+        folder = RunFolder.create(tmp_path / f"seed{seed}", made.config)
+        metrics = Metrics(folder.path)
+        for row in made.rows:
+            metrics.write(row)
+        metrics.close()
+        if made.evaluation:
+            folder.write_json("evaluation.json", made.evaluation)
+        read = read_run(folder.path)
+        assert read.config == made.config
+        assert list(read.rows) == list(made.rows)
+        assert read.evaluation.get("mean_return") == made.evaluation.get("mean_return")
+    out = plot_runs([tmp_path], tmp_path / "learning.png")
+    assert pixels(out).any()
+
+
+def test_a_damaged_evaluation_is_named(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", Config("CartPole-v1"))
+    (folder.path / "evaluation.json").write_text("{")
+    with pytest.raises(RunDamagedError, match=r"evaluation\.json"):
+        plot_runs([folder.path], tmp_path / "learning.png")
 
 
 def test_a_folder_of_run_folders_stands_for_the_runs_in_it(tmp_path):

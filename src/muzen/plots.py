@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from muzen.config import Config
 from muzen.errors import RunNotFoundError, StorageError
+from muzen.runs import RunFolder, read_metrics
+from muzen.runs.folder import read_json
 
 # Okabe and Ito's colours, told apart by colour-blind eyes too; yellow left out, it is lost on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444")
@@ -109,12 +110,14 @@ def run_folders(folders: Iterable[str | Path]) -> list[Path]:
 
 
 def read_run(folder: Path) -> Curve:
-    """One run folder as a curve. Raises RunError where the folder cannot be used."""
-    from muzen.runs import RunFolder, read_metrics
+    """One run folder as a curve.
 
+    Raises:
+      RunError: the folder is no run, is damaged, or was written by a newer Muzen.
+    """
+    config = RunFolder.open(folder).config
     evaluation = folder / "evaluation.json"
-    known = json.loads(evaluation.read_text(encoding="utf-8")) if evaluation.is_file() else {}
-    return Curve(RunFolder.open(folder).config, read_metrics(folder), known)
+    return Curve(config, read_metrics(folder), read_json(evaluation) if evaluation.is_file() else {})
 
 
 def draw(curves: Sequence[Curve], out: str | Path) -> Path:
@@ -162,7 +165,7 @@ def _draw_environment(block: Any, env_id: str, named: dict[str, list[Curve]]) ->
     block.suptitle(env_id, x=0.01, ha="left", fontsize=15, fontweight="bold")
     (steps, clock, final), (loss, shares, norm) = block.subplots(2, 3)
     curves = [curve for group in named.values() for curve in group]
-    longest = max((curve.rows[-1]["seconds"] for curve in curves if curve.rows), default=0)
+    longest = max((curve.rows[-1].get("seconds", 0) for curve in curves if curve.rows), default=0)
     unit, seconds = ("hours", 3600) if longest > 7200 else ("minutes", 60) if longest > 180 else ("seconds", 1)
     for axes, x, scale in ((steps, "env_steps", 1), (clock, "seconds", seconds)):
         for colour, (name, group) in zip(_colours(len(named)), named.items(), strict=True):
