@@ -15,6 +15,8 @@ RUN = SimpleNamespace(
     folder=SimpleNamespace(path=Path("runs/here")),
     replay=SimpleNamespace(describe=lambda: "replay: up to 1.0 GB, 1.3 M steps"),
     env_steps=0,
+    updates=0,
+    seconds=0.0,
 )
 
 

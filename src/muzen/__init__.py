@@ -20,11 +20,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from muzen.agent import Agent
-    from muzen.api import Run, evaluate, load, resume, train
+    from muzen.api import Run, diagnose, evaluate, load, resume, train
     from muzen.callbacks import Callback
     from muzen.check import check
     from muzen.config import Config
-    from muzen.diagnose import diagnose
     from muzen.errors import MuzenError
     from muzen.plots import plot_runs as plot
     from muzen.presets import preset
@@ -58,7 +57,7 @@ _HOMES = {
     "MuzenError": "muzen.errors:MuzenError",
     "Run": "muzen.api:Run",
     "check": "muzen.check:check",
-    "diagnose": "muzen.diagnose:diagnose",
+    "diagnose": "muzen.api:diagnose",
     "evaluate": "muzen.api:evaluate",
     "load": "muzen.api:load",
     "plot": "muzen.plots:plot_runs",

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import itertools
 import json
+import math
 import os
 import signal
 import sys
@@ -136,7 +137,7 @@ class Evaluate:
                 simulations=self.simulations,
                 progress=progress.on_evaluation,
             )
-        _say(json.dumps(result) if self.json else f"{result['env_id']}: {returns(result)}")
+        _say(_json(result) if self.json else f"{result['env_id']}: {returns(result)}")
         return 0
 
 
@@ -169,7 +170,9 @@ class Record:
     out: OptionalFile = None
     """The .gif or .mp4 to write. Default: episode.gif in the run folder."""
     seed: int = 0
-    """Seed of the episode."""
+    """Seed of the episodes; the same seed shows the first episodes of muzen evaluate."""
+    episodes: int = 1
+    """Episodes to film."""
     env: str | None = None
     """The environment, where it is code of yours: python:module:function."""
     debug: Flag = False
@@ -179,7 +182,7 @@ class Record:
         from muzen.record import record
 
         with Console(stderr=True).status("recording"):
-            path = record(self.folder, out=self.out, seed=self.seed, env=self.env)
+            path = record(self.folder, self.env, self.out, seed=self.seed, episodes=self.episodes)
         _say(f"wrote {path}")
         return 0
 
@@ -211,14 +214,16 @@ class Diagnose:
     """The run folder."""
     env: str | None = None
     """The environment, where it is code of yours: python:module:function."""
+    json: Flag = False
+    """Print one JSON object and nothing else on standard output."""
     debug: Flag = False
     """Show the whole traceback of an error."""
 
     def __call__(self) -> int:
-        from muzen.diagnose import diagnose
+        from muzen import api
 
-        for line in diagnose(self.folder, env=self.env):
-            _say(str(line))
+        diagnosis = api.diagnose(self.folder, env=self.env)
+        _say(_json(diagnosis.as_dict()) if self.json else "\n".join(diagnosis.lines()))
         return 0
 
 
@@ -368,6 +373,7 @@ def _train_seeds(config: Config, seeds: list[int], out: Path | None, warm_start:
             return _ended(run, time.monotonic() - began)
         runs.append((run, time.monotonic() - began))
     Console().print(seeds_table(runs))
+    _say(f"run folders: {folder}")
     _say(f"learning curves: {plot_runs([run.folder for run, _ in runs], folder / 'learning.png')}")
     return 0
 
@@ -389,6 +395,19 @@ def _ended(run: Any, seconds: float) -> int:
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+def _json(data: Any) -> str:
+    """Strict JSON: what is not a finite number becomes null."""
+
+    def strict(x: Any) -> Any:
+        if isinstance(x, dict):
+            return {name: strict(inner) for name, inner in x.items()}
+        if isinstance(x, list | tuple):
+            return [strict(inner) for inner in x]
+        return None if isinstance(x, float) and not math.isfinite(x) else x
+
+    return json.dumps(strict(data))
 
 
 def _complain(text: str) -> None:

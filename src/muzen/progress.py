@@ -63,11 +63,13 @@ class Progress(Callback):
         self._print(Text(" · ".join(facts), style="bold"))
         self._print(Text(f"run folder: {self.folder}", style="dim"))
         self._print(Text(run.replay.describe(), style="dim"))
+        self._history.append((run.seconds, run.env_steps, run.updates))
         if self.console.is_terminal:
             self._open()
             assert self._bars is not None
-            done = getattr(run, "env_steps", 0)
-            self._training = self._bars.add_task("training", total=config.env_steps, completed=done, note="starting")
+            self._training = self._bars.add_task(
+                "training", total=config.env_steps, completed=run.env_steps, note="starting"
+            )
 
     def on_report(self, run: Any, row: dict[str, float]) -> None:
         """A row of the metrics table; `row` has at least env_steps, updates and seconds."""

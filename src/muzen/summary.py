@@ -64,8 +64,8 @@ def seeds_table(runs: list[tuple[Any, float]]) -> Table:
     from muzen.evaluate import confidence_interval
 
     table = Table(box=box.SIMPLE, title=f"{runs[0][0].config.env_id}: greedy return")
-    for heading in ("seed", "return", "95 % interval", "environment steps", "wall-clock", "run folder"):
-        table.add_column(heading, justify="left" if heading == "run folder" else "right")
+    for heading in ("seed", "return", "95 % interval", "steps", "wall-clock"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for run, seconds in runs:
         low, high = run.evaluation["ci95"]
         table.add_row(
@@ -74,13 +74,12 @@ def seeds_table(runs: list[tuple[Any, float]]) -> Table:
             f"{low:.1f} to {high:.1f}",
             f"{run.evaluation['env_steps_trained']:,}",
             duration(seconds),
-            str(run.folder),
         )
     means = np.sort([run.evaluation["mean_return"] for run, _ in runs])
     if len(means) > 1:
         low, high = confidence_interval(means)
         quarter = len(means) // 4
         table.add_section()
-        table.add_row("mean", f"{means.mean():.1f}", f"{low:.1f} to {high:.1f}", "", "", "")
-        table.add_row("interquartile mean", f"{means[quarter : len(means) - quarter].mean():.1f}", "", "", "", "")
+        table.add_row("mean", f"{means.mean():.1f}", f"{low:.1f} to {high:.1f}", "", "")
+        table.add_row("interquartile mean", f"{means[quarter : len(means) - quarter].mean():.1f}", "", "", "")
     return table
