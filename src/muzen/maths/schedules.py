@@ -51,8 +51,8 @@ def visit_policy(visits: Array, temperature: Array) -> Array:
     visits = jnp.asarray(visits, jnp.float32)
     inverse = 1.0 / jnp.maximum(jnp.asarray(temperature, jnp.float32), _MIN_TEMPERATURE)
     visited = visits > 0
-    # Relative to the largest count, so that no power overflows however small T is.
-    relative = jnp.log(jnp.maximum(visits, 1.0)) - jnp.log(jnp.maximum(visits.max(-1, keepdims=True), 1.0))
+    # Relative to the largest count: no power overflows however small T is, and the best has log 1 = 0 exactly.
+    relative = jnp.log(jnp.maximum(visits, 1.0) / jnp.maximum(visits.max(-1, keepdims=True), 1.0))
     power = jnp.where(visited, jnp.exp(relative * inverse[..., None]), 0.0)
     return power / jnp.maximum(power.sum(-1, keepdims=True), 1.0)
 
