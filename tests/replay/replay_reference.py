@@ -16,6 +16,26 @@ class Row:
         self.to_play, self.legal, self.policy, self.value = to_play, legal, policy, value
 
 
+def lambda_target(lane, start, t, n, gamma, lam):
+    """z of row t by its recurrence; None where a search value that it needs is not there."""
+    last = end_of(lane, start)
+
+    def value(i, left):
+        if left == 0 or i >= last:
+            return lane[i].value
+        if lane[i].terminated:
+            return lane[i].reward
+        following = lane[i + 1].value
+        share = lam if not np.isnan(following).any() else 1.0
+        mean = following if share == 0 else share * value(i + 1, left - 1)
+        if 0 < share < 1:
+            mean = mean + (1 - share) * following
+        return lane[i].reward + gamma * mean
+
+    z = value(t, n)
+    return None if np.isnan(z).any() else z
+
+
 def random_lanes(rng, lanes, rows, players, actions, end=0.3, unsearched=0.2):
     """Lists of rows, episodes of random lengths that end either way, the last one left open."""
     made = []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replay_reference import end_of, episode, filled, random_lanes, spec_of, starts_of, window
+from replay_reference import end_of, episode, filled, lambda_target, random_lanes, spec_of, starts_of, window
 
 from muzen.config import ReplayConfig
 from muzen.replay import Replay, Rows
@@ -43,6 +43,33 @@ def test_every_window_equals_the_reference(seed, lanes, rows, capacity, players,
                     assert 0 <= got[k] < 3
                 else:
                     np.testing.assert_allclose(got[k], value, rtol=1e-5, atol=1e-6, err_msg=f"{name} at k={k}")
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    players=st.integers(1, 2),
+    unroll=st.integers(0, 4),
+    n=st.integers(1, 8),
+    lam=st.sampled_from([0.0, 0.3, 0.9, 1.0]),
+)
+def test_a_lambda_value_target_equals_its_recurrence(seed, players, unroll, n, lam):
+    stored = random_lanes(np.random.default_rng(seed), 2, 40, players, 3, end=0.2)
+    if not starts_of(stored, 30):
+        return
+    options = {"unroll_steps": unroll, "n_step": n, "discount": 0.9, "td_lambda": lam}
+    batch = filled(stored, spec_of(players), 60).sample(1, 32, **options)
+    for b in range(32):
+        lane, start = stored[batch.index[0, b] % 2], batch.index[0, b] // 2
+        for k in range(unroll + 1):
+            if start + k >= end_of(lane, start):
+                np.testing.assert_array_equal(batch.value_target[0, b, k], 0)
+                continue
+            expected = lambda_target(lane, start, start + k, n, 0.9, lam)
+            if expected is None:
+                assert not batch.bootstrap_mask[0, b, k]
+            else:
+                np.testing.assert_allclose(batch.value_target[0, b, k], expected, rtol=1e-5, atol=1e-6)
 
 
 def sample_of(lane, start, **options):

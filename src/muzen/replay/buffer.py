@@ -42,15 +42,16 @@ class Replay:
       config: budget in bytes and in steps, exponents of prioritised sampling.
       lanes: environments.
       seed: of sampling and of actions past an episode's end.
+      most_rows: bound on the rows of a lane beside the budget's.
 
     Raises:
       ConfigError: the budget does not hold two rows in every lane.
     """
 
-    def __init__(self, spec: EnvSpec, config: ReplayConfig, lanes: int, seed: int):
+    def __init__(self, spec: EnvSpec, config: ReplayConfig, lanes: int, seed: int, most_rows: int | None = None):
         self.spec, self.config, self.lanes = spec, config, lanes
         self.bytes_per_row = bytes_per_row(spec, config)
-        self._store = empty_store(spec, config, lanes)
+        self._store = empty_store(spec, config, lanes, most_rows)
         self.capacity = self._store.capacity
         self.max_steps = self.capacity * lanes
         self._prioritised = config.priority_alpha > 0
@@ -261,7 +262,9 @@ class Replay:
 
     @classmethod
     def load(cls, folder: Path | str, manifest: dict[str, Any], spec: EnvSpec, config: ReplayConfig) -> Replay:
-        """The replay that `save` wrote, to the bit. A smaller budget keeps the newest rows.
+        """The replay that `save` wrote, to the bit.
+
+        A smaller budget keeps the newest rows; a larger one counts only if no row was evicted yet.
 
         Raises:
           RunDamagedError: a file or the manifest is missing, truncated or altered, or fits another environment.

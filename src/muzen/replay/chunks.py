@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FIXED = ("observation", "action", "reward", "flags", "to_play", "legal", "episode", "step")
 TARGETS = ("policy", "value")
+LARGEST_COUNT = 2**48
 
 
 class ChunkFiles:
@@ -122,9 +123,10 @@ def _is_there(folder: Path, entry: dict[str, Any]) -> bool:
 def load_rows(cls: type[Replay], folder: Path, manifest: dict[str, Any], spec: EnvSpec, config: ReplayConfig) -> Replay:
     """Rebuild a replay from its manifest and files; see `Replay.load`."""
     try:
-        replay = cls(spec, config, manifest["lanes"], 0)
+        lanes, capacity, chunk = (_count(manifest, name) for name in ("lanes", "capacity", "chunk_rows"))
+        evicted = max(manifest["head"]) > capacity
+        replay = cls(spec, config, lanes, 0, capacity if evicted else None)
         _restore_state(replay, manifest)
-        chunk = int(manifest["chunk_rows"])
         replay._store = replay._store._replace(chunk=chunk, dirty=empty_dirty(replay.capacity, chunk))
         placed = {"rows": 0, "targets": 0}
         for entry in manifest["files"]:
@@ -134,7 +136,7 @@ def load_rows(cls: type[Replay], folder: Path, manifest: dict[str, Any], spec: E
             arrays = unpack(read_checked(folder / name, entry["bytes"], entry["digest"]), folder / name)
             placed[entry["kind"]] += _place(replay, entry["kind"], arrays)
         _finish(replay, placed)
-        if replay.capacity == manifest["capacity"]:
+        if replay.capacity == capacity:
             replay._files.files, replay._files.folder = list(manifest["files"]), folder.resolve()
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, ZeroDivisionError) as error:
         if type(error).__module__.startswith("muzen"):
@@ -146,14 +148,22 @@ def load_rows(cls: type[Replay], folder: Path, manifest: dict[str, Any], spec: E
     return replay
 
 
+def _count(manifest: dict[str, Any], name: str) -> int:
+    """A whole number from 1 up, of a size that arithmetic can bear."""
+    value = manifest[name]
+    if type(value) is not int or not 1 <= value < LARGEST_COUNT:
+        raise ValueError(f"{name} is {value!r}")
+    return value
+
+
 def _restore_state(replay: Replay, manifest: dict[str, Any]) -> None:
     """Heads, counters, ranges and the random generator."""
     state = replay._store.lanes
     for array, name in ((state.head, "head"), (state.episode_return, "episode_return"), (state.counts, "counts")):
         array[...] = np.array(manifest[name], array.dtype).reshape(array.shape)
     state.range[...] = np.array([float(x) for x in manifest["range"]]).reshape(state.range.shape)
-    if (state.head < 0).any() or (state.counts < 0).any():
-        raise ValueError("negative counts")
+    if not (state.head.min() >= 0 and state.head.max() * replay.lanes < LARGEST_COUNT and state.counts.min() >= 0):
+        raise ValueError("counts out of range")
     replay._rng.bit_generator.state = manifest["rng"]
 
 

@@ -95,9 +95,10 @@ def empty_columns(spec: EnvSpec, rows: int) -> Columns:
     )
 
 
-def empty_store(spec: EnvSpec, config: ReplayConfig, lanes: int) -> Store:
-    """A replay without rows, as large as the budget allows."""
+def empty_store(spec: EnvSpec, config: ReplayConfig, lanes: int, most: int | None = None) -> Store:
+    """A replay without rows, as large as the budget allows; at most `most` rows in a lane."""
     capacity = lane_capacity(spec, config, lanes)
+    capacity = capacity if most is None else min(capacity, most)
     prioritised = config.priority_alpha > 0
     chunk = max(1, CHUNK_BYTES // (bytes_per_row(spec, config) * lanes), -(-capacity // MOST_CHUNKS))
     state = Lanes(

@@ -30,8 +30,12 @@ class Batch(NamedTuple):
     value_mask: np.ndarray  # [K+1] true at real rows before the end, and at absorbing ones after a termination
     observation_mask: np.ndarray  # [K+1] true where o_{t+k} is an observation of the same episode, the last included
     policy_target: np.ndarray  # [K+1, A] float32; 0 where masked
-    partial_return: np.ndarray  # [K+1, P] float32, up to n discounted rewards, with λ < 1 search values too; 0 where masked
-    bootstrap_discount: np.ndarray  # [K+1] float32 (γλ)^n, or less steps to the end; 0 past a termination or where masked
+    partial_return: (
+        np.ndarray
+    )  # [K+1, P] float32, up to n discounted rewards, with λ < 1 search values too; 0 where masked
+    bootstrap_discount: (
+        np.ndarray
+    )  # [K+1] float32 (γλ)^n, or less steps to the end; 0 past a termination or where masked
     bootstrap_value: np.ndarray  # [K+1, P] float32 search value of the bootstrap row; 0 without one
     bootstrap_mask: np.ndarray  # [K+1] false where a search value is needed but the bootstrap row has none
     bootstrap_observation: np.ndarray | None  # [K+1, ...] of the bootstrap row, if asked for
