@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from muzen.config import Config
 from muzen.errors import RunNotFoundError, StorageError
@@ -175,8 +175,8 @@ def _draw_environment(block: Any, env_id: str, named: dict[str, list[Curve]]) ->
             axes.plot(*points, ".", color=COLOURS[0], alpha=0.3, markersize=4, zorder=1, label="between two reports")
         axes.set_ylabel("episode return")
     seeds = any(len(group) > 1 for group in named.values())
-    steps.set_title("Return while learning" + (": mean and range over seeds" if seeds else ""))
-    clock.set_title("The same, by wall-clock")
+    steps.set_title("Return, mean and range of seeds" if seeds else "Return while learning")
+    clock.set_title("The same by wall-clock")
     clock.set_xlabel(f"{unit} since the start")
     _draw_final(final, named)
     _draw_terms(loss, named, LOSSES, "loss")
@@ -208,7 +208,10 @@ def _draw_terms(axes: Axes, named: dict[str, list[Curve]], terms: Sequence[str],
     (curves,) = named.values()
     for colour, term in zip(COLOURS, terms, strict=False):
         label = term.removesuffix("_loss").replace("_", " ")
-        _band(axes, [curve.series("env_steps", term) for curve in curves], colour, label, each=False)
+        series = [curve.series("env_steps", term) for curve in curves]
+        if term == "consistency_loss":  # a negative cosine, which a logarithmic axis cannot show
+            label, series = "consistency + 1", [(x, y + 1) for x, y in series]
+        _band(axes, series, colour, label, each=False)
 
 
 def _draw_final(axes: Axes, named: dict[str, list[Curve]]) -> None:
@@ -232,7 +235,7 @@ def _draw_final(axes: Axes, named: dict[str, list[Curve]]) -> None:
             ends = first - 0.4, len(labels) - 0.6
             axes.fill_between(ends, *confidence_interval(means), color=colour, alpha=0.2, linewidth=0)
             axes.plot(ends, [means.mean()] * 2, color=colour, label=f"{name}: {means.mean():.4g}")
-    axes.set_title("Final greedy return, means and 95 % intervals")
+    axes.set_title("Greedy return, 95 % intervals")
     if not labels:
         axes.text(0.5, 0.5, "not evaluated yet", transform=axes.transAxes, ha="center", color="#5f6368")
         axes.set_xticks([])
@@ -259,16 +262,16 @@ def _band(
     if len(series) == 1:
         axes.plot(*series[0], color=colour, label=label)
         return
+    label = f"{label} ({len(series)} seeds)" if each else label
     low, high = max(x[0] for x, _ in series), min(x[-1] for x, _ in series)
-    if each:
-        for x, y in series:
-            axes.plot(x, y, color=colour, alpha=0.25, linewidth=0.9)
-    if high <= low:
+    for i, (x, y) in enumerate(series if each or high <= low else []):
+        alone = label if high <= low and i == 0 else None
+        axes.plot(x, y, color=colour, alpha=0.25 if high > low else 1, linewidth=0.9, label=alone)
+    if high <= low:  # no stretch that all of them cover, so no mean
         return
     grid = np.linspace(low, high, GRID)
     values = np.array([np.interp(grid, x, y) for x, y in series])
     axes.fill_between(grid, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
-    label = f"{label} ({len(series)} seeds)" if each else label
     axes.plot(grid, values.mean(0), color=colour, label=label, linewidth=2.2)
 
 
@@ -289,6 +292,9 @@ def _log_scale_if_wide(axes: Axes) -> None:
     positive = values[values > 0]
     if len(positive) and positive.max() > 20 * positive.min():
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_minor_formatter("{x:g}" if positive.max() < 100 * positive.min() else NullFormatter())
 
 
 def _finish(axes: Axes) -> None:
