@@ -148,7 +148,7 @@ def check_network(model: NetworkModel, observation_shape: tuple[int, ...]) -> No
         ("to_play", (size, model.players)),
         ("legal", (size, model.num_actions)),
     ):
-        if hasattr(network, name):
+        if hasattr(network, name) and (name != "to_play" or model.players > 1):
             expect(name, ask(name, state), shape)
     if model.learns_consistency:
         projected = ask("project", state)

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 
 from muzen.config import NetworkConfig
-from muzen.networks.blocks import Layer, Linear, ResidualBlock, state_scaling
+from muzen.networks.blocks import Layer, Linear, ResidualBlock, activation, state_scaling
 from muzen.types import Array
 
 # Logit of "goes on" before anything is learned: about 95 %, so that values reach through the first searches.
@@ -49,7 +49,8 @@ class MLPNetwork(eqx.Module):
     ):
         """Args as `make_network`; `players` is the number of values per state."""
         width, norm, name = config.width, config.norm, config.activation
-        state_scaling(config.state_scaling)
+        # Refuse an unknown name here, not when the network is first used.
+        activation(name), state_scaling(config.state_scaling)
         keys = iter(jax.random.split(key, 16 + 2 * config.blocks))
 
         def layer(inputs: int) -> Layer:
