@@ -1,0 +1,164 @@
+"""A run folder is created once, opened by anyone, trained in by one process, and says what is wrong with it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from muzen.config import Config, load_config
+from muzen.errors import (
+    MuzenError,
+    RunBusyError,
+    RunDamagedError,
+    RunExistsError,
+    RunNotFoundError,
+    RunVersionError,
+    StorageError,
+)
+from muzen.runs import RunFolder
+
+CONFIG = Config("CartPole-v1", seed=3)
+
+
+def test_a_folder_opens_as_it_was_created(tmp_path):
+    created = RunFolder.create(tmp_path / "deep" / "run", CONFIG)
+    opened = RunFolder.open(str(tmp_path / "deep" / "run"))
+    assert (opened.path, opened.config, opened.facts) == (created.path, CONFIG, created.facts)
+    assert opened.differences() == []
+    assert load_config(created.path / "config.json") == CONFIG
+
+
+def test_the_folder_records_versions_machine_and_threads(tmp_path):
+    facts = RunFolder.create(tmp_path / "run", CONFIG).facts
+    assert {"python", "jax", "jaxlib", "numpy", "numba", "machine", "processor", "device", "threads"} <= facts.keys()
+
+
+def test_what_bits_depend_on_is_compared_on_resume(tmp_path):
+    RunFolder.create(tmp_path, CONFIG)
+    about = json.loads((tmp_path / "run.json").read_text())
+    about["facts"] |= {"threads": 64, "python": "2.7"}
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    (line,) = RunFolder.open(tmp_path).differences()
+    assert line.startswith("threads: 64 when the run began, ")
+
+
+def test_settings_can_be_replaced(tmp_path):
+    folder = RunFolder.create(tmp_path, CONFIG)
+    folder.write_config(Config("CartPole-v1", seed=4))
+    assert folder.config.seed == RunFolder.open(tmp_path).config.seed == 4
+
+
+def test_a_folder_that_holds_a_run_is_never_overwritten(tmp_path):
+    RunFolder.create(tmp_path, CONFIG)
+    with pytest.raises(RunExistsError, match="muzen resume"):
+        RunFolder.create(tmp_path, Config("Acrobot-v1"))
+    assert RunFolder.open(tmp_path).config == CONFIG
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(RunExistsError, match=r"thesis\.tex"):
+        RunFolder.create(tmp_path, CONFIG)
+    with pytest.raises(RunExistsError, match="is a file"):
+        RunFolder.create(tmp_path / "thesis.tex", CONFIG)
+
+
+def test_what_a_killed_creation_left_does_not_stand_in_the_way(tmp_path):
+    for name in ("run.json", "lock", "config.json.tmp"):
+        (tmp_path / name).touch()
+    RunFolder.create(tmp_path, CONFIG)
+    assert RunFolder.open(tmp_path).config == CONFIG
+
+
+def test_folders_without_a_run_are_told_apart_from_damage(tmp_path):
+    with pytest.raises(RunNotFoundError, match="no such folder"):
+        RunFolder.open(tmp_path / "none")
+    with pytest.raises(RunNotFoundError, match="holds no run"):
+        RunFolder.open(tmp_path)
+
+
+def test_a_newer_format_is_refused_with_the_way_out(tmp_path):
+    RunFolder.create(tmp_path, CONFIG)
+    (tmp_path / "run.json").write_text('{"format": 99, "facts": {}}')
+    with pytest.raises(RunVersionError, match="pip install --upgrade"):
+        RunFolder.open(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError):
+        RunFolder.create(tmp_path / "file" / "run", CONFIG)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["config.json", "run.json"]),
+    content=st.one_of(
+        st.binary(max_size=60),
+        st.recursive(
+            st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+            lambda x: st.lists(x, max_size=3) | st.dictionaries(st.sampled_from(["format", "facts", "env_id"]), x),
+            max_leaves=6,
+        ).map(lambda x: json.dumps(x).encode()),
+        st.just(b"[" * 100_000),
+    ),
+)
+def test_damaged_settings_are_always_an_error_of_muzen(tmp_path, name, content):
+    folder = tmp_path / "run"
+    if not folder.exists():
+        RunFolder.create(folder, CONFIG)
+    original = (folder / name).read_bytes()
+    (folder / name).write_bytes(content)
+    try:
+        RunFolder.open(folder)
+    except MuzenError as error:
+        assert str(folder) in str(error)
+    finally:
+        (folder / name).write_bytes(original)
+
+
+def test_a_missing_file_is_damage(tmp_path):
+    RunFolder.create(tmp_path, CONFIG)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(RunDamagedError, match=r"run\.json"):
+        RunFolder.open(tmp_path)
+
+
+def test_two_cannot_train_in_one_folder_and_the_lock_opens_again(tmp_path):
+    folder = RunFolder.create(tmp_path, CONFIG)
+    other = RunFolder.open(tmp_path).lock()
+    with folder.lock(), pytest.raises(RunBusyError, match=f"process {os.getpid()} on"), other:
+        pass
+    with RunFolder.open(tmp_path).lock():
+        pass
+
+
+HOLDER = """
+import sys, time
+from muzen.config import Config
+from muzen.runs import RunFolder
+with RunFolder(sys.argv[1], Config("x"), {}).lock():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kill -9 is POSIX")
+def test_the_lock_of_a_killed_process_is_not_stale(tmp_path):
+    folder = RunFolder.create(tmp_path, CONFIG)
+    script = HOLDER.replace("RunFolder(sys.argv[1]", "RunFolder(__import__('pathlib').Path(sys.argv[1])")
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(RunBusyError, match=f"process {process.pid} on"), folder.lock():
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    began = time.monotonic()
+    with folder.lock():
+        assert time.monotonic() - began < 1

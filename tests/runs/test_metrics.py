@@ -1,0 +1,128 @@
+"""The table of metrics: open-ended, tolerant of a torn end, the same after a resume."""
+
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from muzen.errors import RunDamagedError, StorageError
+from muzen.runs import Metrics, metrics, read_metrics
+
+
+@pytest.fixture
+def table_only(monkeypatch):
+    """Without event files, whose writer starts a thread each."""
+    monkeypatch.setattr(Metrics, "_write_events", lambda self, row: None)
+
+
+def written(run, steps):
+    table = Metrics(run)
+    for step in steps:
+        table.write({"env_steps": step, "loss": step / 7})
+    table.close()
+
+
+@pytest.mark.usefixtures("table_only")
+def test_rows_come_back_as_written_and_may_gain_columns(tmp_path):
+    table = Metrics(tmp_path)
+    rows = [{"env_steps": 10, "loss": 0.1}, {"env_steps": np.int64(20), "episode_return": np.float32(1.5)}]
+    for row in rows:
+        table.write(row)
+    assert read_metrics(tmp_path) == rows
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line)
+
+
+@pytest.mark.usefixtures("table_only")
+def test_numbers_that_are_not_finite_are_null_on_disk_and_nan_when_read(tmp_path):
+    Metrics(tmp_path).write({"env_steps": 1, "a": math.nan, "b": -math.inf})
+    assert "null" in (tmp_path / "metrics.jsonl").read_text()
+    (row,) = read_metrics(tmp_path)
+    assert math.isnan(row["a"]) and math.isnan(row["b"])
+
+
+@pytest.mark.usefixtures("table_only")
+def test_a_torn_last_line_is_left_out_and_the_next_row_begins_a_line(tmp_path):
+    written(tmp_path, [1, 2, 3])
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_bytes()
+    for cut in range(1, len(whole.splitlines()[-1]) + 1):
+        path.write_bytes(whole[:-cut])
+        assert [row["env_steps"] for row in read_metrics(tmp_path)] == [1, 2]
+        written(tmp_path, [4])
+        assert [row["env_steps"] for row in read_metrics(tmp_path)] == [1, 2, 4]
+
+
+@pytest.mark.usefixtures("table_only")
+def test_a_resumed_table_equals_an_uninterrupted_one(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    written(tmp_path / "one", range(0, 100, 10))
+    written(tmp_path / "two", range(0, 80, 10))  # the checkpoint was at 55; then it was killed
+    table = Metrics(tmp_path / "two")
+    table.truncate(55)
+    assert read_metrics(tmp_path / "two")[-1]["env_steps"] == 50
+    table.close()
+    written(tmp_path / "two", range(60, 100, 10))
+    assert (tmp_path / "one" / "metrics.jsonl").read_bytes() == (tmp_path / "two" / "metrics.jsonl").read_bytes()
+
+
+def test_a_run_without_rows_has_an_empty_table(tmp_path):
+    assert read_metrics(tmp_path) == []
+    Metrics(tmp_path).truncate(0)
+    assert read_metrics(tmp_path) == []
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        st.binary(max_size=50).map(lambda x: x + b"\n"),
+        st.sampled_from([b"[]\n", b"3\n", b'{"loss": 1}\n', b'{"env_steps": "x"}\n', b"[" * 100_000 + b"\n"]),
+    )
+)
+def test_a_damaged_line_in_the_middle_is_always_reported_with_its_number(tmp_path, line):
+    good = b'{"env_steps": 1}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(good + line + good)
+    with pytest.raises(RunDamagedError, match=r"metrics\.jsonl: line [2-9]"):
+        read_metrics(tmp_path)
+
+
+@pytest.mark.usefixtures("table_only")
+def test_a_full_disk_leaves_the_rows_before_it_whole(tmp_path, monkeypatch):
+    written(tmp_path, [1, 2])
+    real = open
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def write(self, data):
+            return self.file.write(data[:5])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics, "open", lambda *a, **k: Full(real(*a, **k)), raising=False)
+        with pytest.raises(StorageError, match="disk is full"):
+            written(tmp_path, [3])
+    written(tmp_path, [4])
+    assert [row["env_steps"] for row in read_metrics(tmp_path)] == [1, 2, 4]
+
+
+def test_event_files_hold_the_same_rows(tmp_path):
+    written(tmp_path, [5, 9])
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    assert os.path.getsize(path) > 100
+    data = path.read_bytes()
+    assert b"loss" in data and b"env_steps" not in data
