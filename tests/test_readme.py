@@ -10,9 +10,20 @@ ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
-# The same code with budgets that a test can afford.
+# The same code with budgets that a test can afford: little to play, little to compile.
+SMALL = {
+    "env_steps": 160,
+    "evaluate__episodes": 2,
+    "act__environments": 2,
+    "act__random_steps": 100,
+    "learn__samples_per_step": 8.0,
+    "learn__batch_size": 16,
+    "learn__unroll_steps": 2,
+    "reanalyse__positions_per_step": 0.0,
+    "search__simulations": 4,
+}
 SMALLER = [
-    (r"env_steps=[\d_]+", "env_steps=300, evaluate__episodes=2, act__random_steps=100, learn__samples_per_step=16.0"),
+    (r"env_steps=[\d_]+", ", ".join(f"{name}={value}" for name, value in SMALL.items())),
     (r"episodes=100", "episodes=2"),
 ]
 

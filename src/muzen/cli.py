@@ -181,6 +181,9 @@ class Record:
     def __call__(self) -> int:
         from muzen.record import record
 
+        os.environ.setdefault(
+            "SDL_VIDEODRIVER", "dummy"
+        )  # pictures go to a file; SDL complains where there is no screen
         with Console(stderr=True).status("recording"):
             path = record(self.folder, self.env, self.out, seed=self.seed, episodes=self.episodes)
         _say(f"wrote {path}")
