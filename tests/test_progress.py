@@ -93,11 +93,14 @@ def test_a_finding_is_shown_once():
     progress, _, out = shown(terminal=False)
     finding = SimpleNamespace(name="policy", line=lambda: "policy: stuck at uniform; raise search.simulations")
     for _ in range(3):
-        progress.on_health(RUN, [finding, "environment 3 differs"])
-    assert out.getvalue().splitlines() == [
-        "! policy: stuck at uniform; raise search.simulations",
-        "! environment 3 differs",
-    ]
+        progress.on_health(RUN, [finding])
+    assert out.getvalue() == "! policy: stuck at uniform; raise search.simulations\n"
+
+
+def test_a_resumed_run_says_what_differs():
+    progress, _, out = shown(terminal=False)
+    progress.on_difference(RUN, ["environment 3 restarts its episode"])
+    assert out.getvalue() == "! not to the bit: environment 3 restarts its episode\n"
 
 
 def test_closing_twice_is_harmless():

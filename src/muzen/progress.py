@@ -104,11 +104,19 @@ class Progress(Callback):
     def on_health(self, run: Any, findings: list[Any]) -> None:
         """Each finding once: a display that repeats itself is not read."""
         for finding in findings:
-            line = finding if isinstance(finding, str) else finding.line()
-            key = getattr(finding, "name", line)
-            if key not in self._said:
-                self._said.add(key)
-                self._print(Text(f"! {line}", style="yellow"))
+            if finding.name not in self._said:
+                self._said.add(finding.name)
+                self._print(Text(f"! {finding.line()}", style="yellow"))
+
+    def on_difference(self, run: Any, lines: list[str]) -> None:
+        """What keeps a resumed run from being the same to the bit."""
+        for line in lines:
+            self._print(Text(f"! not resumed to the bit: {line}", style="yellow"))
+
+    def on_difference(self, run: Any, lines: list[str]) -> None:
+        """Why a resumed run will not be the same to the bit."""
+        for line in lines:
+            self._print(Text(f"! not to the bit: {line}", style="yellow"))
 
     def on_evaluation(self, done: int, episodes: int) -> None:
         """Greedy episodes played so far."""
