@@ -36,8 +36,10 @@ class SearchConfig:
     """Gumbel: scale of σ(q)."""
     normalise: Literal["node", "tree", "none"] = "tree"
     """Interval that rescales Q to [0, 1]: this node's own values, the whole tree's, or no rescaling."""
-    span_floor: float = 0.0
-    """Smallest interval that Q is rescaled by, in environment units of value (0: none)."""
+    span_floor: float = 0.03
+    """Smallest interval that Q is rescaled by, as a share of the spread of value targets (0: none)."""
+    root_value: Literal["policy", "mean"] = "policy"
+    """Search value: Q averaged by the improved policy, or by visits with the network's own value (the paper's)."""
     c1: float = 1.25
     """pUCT: exploration constant c1."""
     c2: float = 19652.0
@@ -90,25 +92,27 @@ class EncodingConfig:
 class LearnConfig:
     """The gradient step and its targets."""
 
-    samples_per_step: float = 64.0
+    samples_per_step: float = 128.0
     """Sampled sequences per environment step."""
     batch_size: int = 128
     """Sequences per gradient step."""
     unroll_steps: int = 5
     """K, steps the model is unrolled."""
-    n_step: int = 10
+    n_step: int = 30
     """n, environment steps before the value target bootstraps."""
+    td_lambda: float = 0.9
+    """λ: how much a value target trusts later steps over each step's stored search value; 1: plain n-step."""
     discount: float = 0.99
     """γ per environment step."""
     learn_discount: bool = True
     """Predict where episodes end; otherwise γ is constant in the tree and ends are absorbing states."""
-    bootstrap: Literal["target", "search"] = "target"
+    bootstrap: Literal["target", "search"] = "search"
     """What the value target bootstraps from: the target network's value, or the stored search value."""
     target_update: int = 200
     """Gradient steps between copies to the target network."""
-    average_decay: float = 0.0
+    average_decay: float = 0.99
     """Decay per gradient step of the averaged weights that act, reanalyse and are evaluated; 0: none."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Peak learning rate."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """Learning rate over the run's environment steps."""
@@ -120,7 +124,7 @@ class LearnConfig:
     """Decoupled weight decay, on matrices only (not on biases and norms)."""
     clip_norm: float = 5.0
     """Global gradient norm above which a gradient is scaled down."""
-    value_weight: float = 0.25
+    value_weight: float = 0.5
     """Weight of the value loss."""
     reward_weight: float = 1.0
     """Weight of the reward loss."""
@@ -164,6 +168,10 @@ class ActConfig:
     """Environments stepped together."""
     random_steps: int = 200
     """Environment steps of uniformly random actions before learning starts."""
+    temperature: float = 1.0
+    """Scale of the noise that actions are sampled with, in the first environment."""
+    temperature_last: float = 5.0
+    """The same in the last environment; those between are spaced evenly in logarithm."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +253,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "batch_size": _SIZE,
         "unroll_steps": _SIZE,
         "n_step": _SIZE,
+        "td_lambda": _SHARE,
         "discount": Range(0, 1, above=True),
         "target_update": _SIZE,
         "average_decay": _SHARE,
@@ -265,7 +274,12 @@ RANGES: dict[type, dict[str, Range]] = {
         "priority_beta": _SHARE,
     },
     ReanalyseConfig: {"positions_per_step": _COUNT, "batch_size": _SIZE},
-    ActConfig: {"environments": _SIZE, "random_steps": _COUNT},
+    ActConfig: {
+        "environments": _SIZE,
+        "random_steps": _COUNT,
+        "temperature": _POSITIVE,
+        "temperature_last": _POSITIVE,
+    },
     EvaluateConfig: {"episodes": _SIZE, "simulations": _COUNT, "seed": _SEED},
     Config: {
         "seed": _SEED,

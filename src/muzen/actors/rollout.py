@@ -1,0 +1,158 @@
+"""The rollout: E environments stepped together, each decision by one batched search.
+
+The same code serves every schedule (one process, threads, a cluster): it is given a `plan` function and
+returns rows; it knows nothing of replay, learners or weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from muzen.envs import episode_seed
+from muzen.errors import EnvError
+from muzen.replay import Rows
+from muzen.types import Environment, TimeStep
+
+
+class Plan(NamedTuple):
+    """What a search decided for E observations, as numpy arrays."""
+
+    action: np.ndarray  # [E] int32
+    policy: np.ndarray  # [E, A] float32 improved policy
+    value: np.ndarray  # [E, P] float32 search value
+
+
+class Ended(NamedTuple):
+    """An episode that ended in this step of the rollout."""
+
+    episode: int
+    episode_return: np.ndarray  # [P] undiscounted
+    length: int
+    terminated: bool
+
+
+class Rollout:
+    """E environments and where each of them stands.
+
+    Autoreset is off. When an episode ends, its environment spends one more turn on the last observation
+    (a `final` row: it is searched, so that a time limit can bootstrap from its value), and only then resets.
+
+    Args:
+      make: makes one environment.
+      environments: E.
+      seed: the run's seed; every episode's own seed derives from (seed, worker, environment, episode).
+      worker: number of this worker.
+    """
+
+    def __init__(self, make: Callable[[], Environment], environments: int, seed: int, worker: int = 0):
+        self.envs: Sequence[Environment] = [make() for _ in range(environments)]
+        self.spec = self.envs[0].spec
+        self._seed, self._worker = seed, worker
+        self._episode = [-1] * environments
+        self._actions: list[list[int]] = [[] for _ in range(environments)]
+        self._return = np.zeros((environments, self.spec.players))
+        self._now: list[TimeStep] = []
+        for i in range(environments):
+            self._now.append(self._reset(i))
+
+    def __len__(self) -> int:
+        return len(self.envs)
+
+    def _reset(self, i: int) -> TimeStep:
+        self._episode[i] += 1
+        self._actions[i] = []
+        self._return[i] = 0
+        return self.envs[i].reset(episode_seed(self._seed, self._worker, i, self._episode[i]))
+
+    def _number(self, i: int) -> int:
+        """Unique number of environment i's present episode."""
+        return self._episode[i] * len(self.envs) + i
+
+    @property
+    def observation(self) -> np.ndarray:
+        """[E, ...] what each environment shows now."""
+        return np.stack([now.observation for now in self._now])
+
+    @property
+    def legal(self) -> np.ndarray:
+        """[E, A] true where legal; all true where the episode is over, for a search needs a legal action."""
+        over = np.array([now.terminated or now.truncated for now in self._now])
+        return np.stack([now.legal for now in self._now]) | over[:, None]
+
+    @property
+    def to_play(self) -> np.ndarray:
+        """[E] int32 who moves now."""
+        return np.array([now.to_play for now in self._now], np.int32)
+
+    def step(self, plan: Plan) -> tuple[Rows, int, list[Ended]]:
+        """Take one planned action in every environment that is in mid-episode; close and reset the others.
+
+        Args:
+          plan: for `observation`, `legal` and `to_play` as they stand now.
+
+        Returns:
+          The rows, the number of environment steps taken (closing an episode is none), and the episodes that ended.
+        """
+        size = len(self.envs)
+        observation, legal, to_play = self.observation, self.legal, self.to_play
+        reward = np.zeros((size, self.spec.players), np.float32)
+        terminated, truncated, final = (np.zeros(size, bool) for _ in range(3))
+        action = np.zeros(size, np.int32)
+        episode = np.array([self._number(i) for i in range(size)])
+        ended: list[Ended] = []
+        steps = 0
+        for i, env in enumerate(self.envs):
+            if self._now[i].terminated or self._now[i].truncated:
+                final[i] = True
+                self._now[i] = self._reset(i)
+                continue
+            action[i] = plan.action[i]
+            self._now[i] = now = env.step(int(action[i]))
+            self._actions[i].append(int(action[i]))
+            self._return[i] += now.reward
+            reward[i], terminated[i], truncated[i] = now.reward, now.terminated, now.truncated
+            steps += 1
+            if now.terminated or now.truncated:
+                ended.append(Ended(int(episode[i]), self._return[i].copy(), len(self._actions[i]), now.terminated))
+        rows = Rows(
+            observation, action, reward, terminated, truncated, final, to_play, legal, plan.policy, plan.value, episode
+        )
+        return rows, steps, ended
+
+    def state(self) -> dict[str, Any]:
+        """What is needed to stand here again: each environment's episode number and the actions taken in it."""
+        return {"episode": list(self._episode), "actions": [list(a) for a in self._actions]}
+
+    def restore(self, state: dict[str, Any]) -> list[str]:
+        """Replay the unfinished episodes from their seeds and actions.
+
+        Returns:
+          One line for each environment that did not follow its own seed (it ended early); that
+          environment starts its next episode instead. The caller compares `observation` with what was stored.
+        """
+        if len(state["episode"]) != len(self.envs):
+            raise EnvError(
+                f"act.environments: the run has {len(state['episode'])}, asked for {len(self.envs)}; "
+                "resume with the same number"
+            )
+        broken = []
+        for i, (episode, actions) in enumerate(zip(state["episode"], state["actions"], strict=True)):
+            self._episode[i] = episode - 1
+            self._now[i] = self._reset(i)
+            for t, action in enumerate(actions):
+                if self._now[i].terminated or self._now[i].truncated:
+                    broken.append(f"environment {i} ended after {t} of {len(actions)} stored actions")
+                    self._now[i] = self._reset(i)
+                    break
+                self._now[i] = self.envs[i].step(action)
+                self._actions[i].append(action)
+                self._return[i] += self._now[i].reward
+        return broken
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self.envs:
+            env.close()

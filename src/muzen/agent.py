@@ -1,0 +1,131 @@
+"""A trained run in a user's hands: load it, act with it, look into its search."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from muzen.actors import Plan
+from muzen.errors import EnvError
+from muzen.search import search
+from muzen.types import Array, EnvSpec, Model, SearchResult
+
+
+class Planner:
+    """One search, compiled once per batch size: observations in, `SearchResult` out.
+
+    Args:
+      rule: `Gumbel(...)` or `Puct(...)`.
+      simulations: per move.
+      root_value: what `plan` calls the search value of a single player's root: "mean" is the visit mean with
+        the network's own value; "policy" the mean of q under the improved policy, which unlike the visit
+        mean does not count what sequential halving visited only to rule out.
+      path: "xla", "host", or "auto" for whichever the machine supports.
+    """
+
+    def __init__(self, rule: Any, simulations: int, root_value: str = "mean", path: str = "auto"):
+        self.rule, self.simulations, self.root_value, self.path = rule, simulations, root_value, path
+        self._initial = eqx.filter_jit(lambda model, observation: model.initial(observation))
+
+    def search(
+        self,
+        model: Model,
+        observation: Array,
+        legal: Array,
+        to_play: Array,
+        key: Array,
+        *,
+        explore: bool | Array = False,
+        temperature: float | Array = 1.0,
+        span_floor: float | Array | None = None,
+    ) -> SearchResult:
+        """Search B roots.
+
+        Args:
+          model: whose weights to plan with.
+          observation: [B, ...].
+          legal: [B, A] true where legal, by the environment.
+          to_play: [B] who moves, by the environment.
+          key: one key gives one result.
+          explore: root noise on, or its scale, one for all roots or [B]; self-play only.
+          temperature: of visit counts, where the rule samples from them.
+          span_floor: in place of the rule's own, environment units of value.
+        """
+        root = self._initial(model, np.asarray(observation))
+        rule = self.rule if span_floor is None else dataclasses.replace(self.rule, span_floor=jnp.float32(span_floor))
+        root = root._replace(legal=np.asarray(legal), to_play=np.asarray(to_play, np.int32))
+        return search(
+            model,
+            root,
+            key,
+            simulations=self.simulations,
+            rule=rule,
+            explore=explore,
+            temperature=temperature,
+            path=self.path,
+        )
+
+    def plan(self, *args: Any, **kwargs: Any) -> Plan:
+        """`search`, as the numpy arrays that a rollout and replay want."""
+        found = self.search(*args, **kwargs)
+        policy = np.asarray(found.policy)
+        value = np.asarray(found.value)
+        if self.root_value == "policy" and value.shape[1] == 1:
+            value = (policy * np.asarray(found.q)).sum(1, keepdims=True)
+        return Plan(np.asarray(found.action), policy, value)
+
+
+class Agent:
+    """A model, the search it plans with, and the environment's facts. Greedy: no noise, no sampling.
+
+    Attributes:
+      model: the networks, an Equinox module.
+      planner: the search.
+      spec: the environment that it was trained for.
+      env_steps: environment steps that it was trained for.
+    """
+
+    def __init__(self, model: Model, planner: Planner, spec: EnvSpec, env_steps: int = 0):
+        self.model, self.planner, self.spec, self.env_steps = model, planner, spec, env_steps
+        self._key = jax.random.key(0)
+
+    def search(self, observation: Any, legal: Any = None, to_play: int = 0) -> SearchResult:
+        """The greedy search at one observation; every array of the result has leading axis 1.
+
+        Args:
+          observation: as the environment gives it: an array of `spec.observation_shape`, or the index of a
+            `Discrete` observation counted from 0.
+          legal: [A] true where legal; all legal if left out.
+          to_play: who moves.
+
+        Raises:
+          EnvError: the observation has another shape.
+        """
+        batch = self._batch(observation)[None]
+        legal = np.ones(self.spec.num_actions, bool) if legal is None else np.asarray(legal, bool)
+        return self.planner.search(self.model, batch, legal[None], np.array([to_play], np.int32), self._key)
+
+    def act(self, observation: Any, legal: Any = None, to_play: int = 0) -> int:
+        """The greedy action, 0..A-1 (add the action space's `start` where it has one)."""
+        return int(np.asarray(self.search(observation, legal, to_play).action)[0])
+
+    def _batch(self, observation: Any) -> np.ndarray:
+        spec = self.spec
+        array = np.asarray(observation)
+        if spec.discrete_observation and array.ndim == 0:
+            if not 0 <= int(array) < spec.observation_shape[0]:
+                raise EnvError(
+                    f"observation: {array} is outside 0..{spec.observation_shape[0] - 1}, the states of {spec.id}"
+                )
+            return np.eye(spec.observation_shape[0], dtype=np.float32)[int(array)]
+        if array.size != np.prod(spec.observation_shape):
+            raise EnvError(
+                f"observation: shape {array.shape} does not fit {spec.id}, "
+                f"whose observations have shape {spec.observation_shape}"
+            )
+        return array.reshape(spec.observation_shape).astype(spec.observation_dtype)

@@ -1,0 +1,318 @@
+"""What `import muzen` offers: train, resume, load, evaluate, with the names of the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from muzen import envs
+from muzen.agent import Agent
+from muzen.callbacks import Callback
+from muzen.config import Config, override
+from muzen.diagnose import Finding, UnrollReport, findings, unroll_against
+from muzen.errors import ConfigError, EnvError, RunDamagedError
+from muzen.evaluate import evaluate as play_episodes
+from muzen.experiment import Experiment, make_agent, make_model, restore_model
+from muzen.presets import preset
+from muzen.runs import Checkpoint, RunFolder, read_metrics
+from muzen.types import Environment, EnvSpec
+
+# Where runs go when no folder is named, below the current directory.
+RUNS = Path("runs")
+EVALUATION_FILE = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished or stopped run.
+
+    Attributes:
+      folder: where everything it knows lies.
+      config: its settings.
+      stopped: "finished", or why it stopped before its budget.
+      evaluation: greedy returns with their interval, as `evaluate` gives them; empty if it stopped early.
+      seconds: wall-clock of training, evaluation not included.
+    """
+
+    folder: Path
+    config: Config
+    stopped: str
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def metrics(self) -> list[dict[str, float]]:
+        """The rows of the metrics table."""
+        return read_metrics(self.folder)
+
+    def agent(self) -> Agent:
+        """The trained agent."""
+        return load(self.folder)
+
+
+def _maker(source: envs.EnvLike) -> Callable[[], Environment]:
+    return lambda: envs.make(source)
+
+
+def _default_folder(env_id: str, seed: int) -> Path:
+    """runs/NAME-seedN, or the first free runs/NAME-seedN-2, -3, ..."""
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in env_id)
+    path = first = RUNS / f"{name}-seed{seed}"
+    number = 2
+    while path.exists():
+        path = first.with_name(f"{first.name}-{number}")
+        number += 1
+    return path
+
+
+def configure(env: envs.EnvLike, *, config: Config | None = None, overrides: dict[str, Any] | None = None) -> Config:
+    """The settings of a run: the environment's preset, or `config`, with overrides by dotted name on top.
+
+    Raises:
+      EnvError: the environment cannot be made.
+      ConfigError: a field is unknown or out of range.
+    """
+    if config is None:
+        config = preset(envs.env_name(env), envs.spec_of(env))
+    return override(config, overrides or {})
+
+
+def train(
+    env: envs.EnvLike,
+    *,
+    seed: int | None = None,
+    env_steps: int | None = None,
+    minutes: float | None = None,
+    out: str | os.PathLike | None = None,
+    config: Config | None = None,
+    callbacks: Iterable[Callback] = (),
+    network: Any = None,
+    value_encoding: Any = None,
+    reward_encoding: Any = None,
+    warm_start: str | os.PathLike | None = None,
+    **overrides: Any,
+) -> Run:
+    """Train an agent, evaluate it, and leave everything in a run folder.
+
+    Args:
+      env: a Gymnasium id, `python:module:function`, or a function that returns a new Gymnasium environment.
+      seed: everything random follows from it.
+      env_steps: budget in environment steps, random ones included.
+      minutes: wall-clock budget; whichever budget is spent first ends the run.
+      out: the run folder; must not exist yet. Default: runs/ENV-seedN below the current directory.
+      config: all settings; default: the environment's preset.
+      callbacks: told what happens, see `Callback`.
+      network: a network of the user's own, or a function (spec, key) that makes one.
+      value_encoding, reward_encoding: the user's own encodings.
+      warm_start: run folder whose weights to start from (same network shapes).
+      overrides: settings by dotted name with `__` for the dot: `search__simulations=32`.
+
+    Raises:
+      MuzenError: see `muzen.errors`; nothing is left half-written.
+    """
+    named = {"seed": seed, "env_steps": env_steps, "minutes": minutes}
+    dotted = {name.replace("__", "."): value for name, value in overrides.items()}
+    dotted |= {name: value for name, value in named.items() if value is not None}
+    config = configure(env, config=config, overrides=dotted)
+    source = env
+    folder = RunFolder.create(Path(out) if out is not None else _default_folder(config.env_id, config.seed), config)
+    with folder.lock():
+        experiment = Experiment(
+            config,
+            folder,
+            _maker(source),
+            network=network,
+            value_encoding=value_encoding,
+            reward_encoding=reward_encoding,
+            callbacks=callbacks,
+        )
+        if warm_start is not None:
+            experiment.warm_start(Path(warm_start))
+        return _carry_on(experiment)
+
+
+def resume(
+    folder: str | os.PathLike,
+    *,
+    env: envs.EnvLike | None = None,
+    env_steps: int | None = None,
+    minutes: float | None = None,
+    callbacks: Iterable[Callback] = (),
+    network: Any = None,
+    value_encoding: Any = None,
+    reward_encoding: Any = None,
+) -> Run:
+    """Go on with a run that was stopped or killed, from its last checkpoint.
+
+    An interrupted and resumed run ends with the same weights, to the bit, as an uninterrupted one (same machine
+    type and thread count). A larger `env_steps` or `minutes` continues a finished run; schedules that
+    follow the budget then follow the new one.
+
+    Raises:
+      RunNotFoundError, RunDamagedError, RunVersionError: the folder cannot be used.
+    """
+    opened = RunFolder.open(Path(folder))
+    budget = {name: v for name, v in {"env_steps": env_steps, "minutes": minutes}.items() if v is not None}
+    config = override(opened.config, budget)
+    with opened.lock():
+        experiment = Experiment(
+            config,
+            opened,
+            _maker(envs.named_again(env, config.env_id)),
+            network=network,
+            value_encoding=value_encoding,
+            reward_encoding=reward_encoding,
+            callbacks=callbacks,
+        )
+        differs = opened.differences() + experiment.restore()
+        if budget:
+            opened.write_config(config)
+        for callback in experiment.callbacks:
+            if differs:
+                callback.on_difference(experiment, differs)
+        return _carry_on(experiment)
+
+
+def _carry_on(experiment: Experiment) -> Run:
+    """Run to the end of the budget, evaluate, and tell the callbacks."""
+    config, folder = experiment.config, experiment.folder
+    for callback in experiment.callbacks:
+        callback.on_start(experiment)
+    try:
+        stopped = experiment.run()
+        result: dict[str, Any] = {}
+        if stopped == "finished":
+            result = play_episodes(
+                experiment.agent(),
+                experiment.make_env,
+                episodes=config.evaluate.episodes,
+                seed=config.evaluate.seed,
+                progress=experiment.on_evaluation,
+            )
+            folder.write_json(EVALUATION_FILE, result)
+        run = Run(folder.path, config, stopped, result, experiment.elapsed())
+        for callback in experiment.callbacks:
+            callback.on_end(experiment, {"run": run})
+        return run
+    finally:
+        experiment.close()
+
+
+def load(
+    folder: str | os.PathLike,
+    *,
+    network: Any = None,
+    value_encoding: Any = None,
+    reward_encoding: Any = None,
+    simulations: int | None = None,
+) -> Agent:
+    """The trained agent of a run folder; needs no environment.
+
+    Args:
+      network, value_encoding, reward_encoding: named again if the run was trained with the user's own.
+      simulations: per move; default: the run's evaluation setting.
+
+    Raises:
+      RunNotFoundError, RunDamagedError, RunVersionError: the folder cannot be used.
+    """
+    opened = RunFolder.open(Path(folder))
+    config = opened.config
+    if simulations is not None:
+        config = override(config, {"evaluate.simulations": simulations})
+    saved = Checkpoint(opened.path).load()
+    spec = spec_from_dict(saved.state["spec"], opened.path)
+    model = make_model(config, spec, network, value_encoding, reward_encoding)
+    model = restore_model(model, saved.arrays, opened.path)
+    return make_agent(config, spec, model, saved.state["env_steps"], saved.state["value_spread"])
+
+
+def spec_from_dict(data: Any, folder: Path) -> EnvSpec:
+    """The environment's facts as a checkpoint keeps them.
+
+    Raises:
+      RunDamagedError: a fact is missing or unknown.
+    """
+    try:
+        return EnvSpec(**{**data, "observation_shape": tuple(data["observation_shape"])})
+    except (TypeError, KeyError) as error:
+        raise RunDamagedError(f"{folder}: the checkpoint's environment facts cannot be read ({error})") from error
+
+
+def evaluate(
+    agent: Agent | str | os.PathLike,
+    *,
+    env: envs.EnvLike | None = None,
+    episodes: int = 100,
+    seed: int = 0,
+    simulations: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Greedy returns of an agent or a run folder, without noise; see `muzen.evaluate.evaluate` for the fields.
+
+    Raises:
+      ConfigError: episodes is below 1.
+    """
+    if episodes < 1:
+        raise ConfigError(f"episodes: {episodes} is below 1; give at least one episode")
+    if not isinstance(agent, Agent):
+        agent = load(agent, simulations=simulations)
+    return play_episodes(agent, _maker(envs.named_again(env, agent.spec.id)), episodes=episodes, seed=seed, progress=progress)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a run folder says of its training: health findings with their step, and the model against reality."""
+
+    findings: list[tuple[float, Finding]]
+    unroll: UnrollReport
+
+    def lines(self) -> list[str]:
+        """For people."""
+        health = [f"at {step:.0f} environment steps: {finding.line()}" for step, finding in self.findings]
+        return [
+            "Health of training:",
+            *(health or ["nothing was wrong"]),
+            "",
+            "The learned model, unrolled k steps along real episodes (a quarter of the actions random):",
+            *self.unroll.lines(),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        told = [{"env_steps": step, **asdict(finding)} for step, finding in self.findings]
+        return {"findings": told, "unroll": self.unroll.as_dict()}
+
+
+def diagnose(
+    folder: str | os.PathLike,
+    *,
+    env: envs.EnvLike | None = None,
+    steps: int = 5,
+    episodes: int = 5,
+    seed: int = 0,
+    **load_options: Any,
+) -> Diagnosis:
+    """Say why a run did not learn: the health checks over its metrics, and the learned model against the environment.
+
+    Args:
+      folder: the run.
+      env: named again where it is the user's own code.
+      steps: K, steps that the model is unrolled.
+      episodes: real episodes played for the comparison.
+      seed: of those episodes.
+      load_options: as for `load`.
+    """
+    agent = load(folder, **load_options)
+    config = RunFolder.open(Path(folder)).config
+    unroll = unroll_against(
+        agent,
+        _maker(envs.named_again(env, agent.spec.id)),
+        gamma=config.learn.discount,
+        steps=steps,
+        episodes=episodes,
+        seed=seed,
+    )
+    return Diagnosis(findings(read_metrics(Path(folder)), config), unroll)

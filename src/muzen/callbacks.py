@@ -1,0 +1,30 @@
+"""What a run tells others while it works. Subclass `Callback` and override what you want to hear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Callback:
+    """Does nothing. `run` is the `Experiment`: read its settings and counters, call `run.stop(reason)` to end it."""
+
+    def on_start(self, run: Any) -> None:
+        """Before the first turn, and after a resume."""
+
+    def on_report(self, run: Any, row: dict[str, float]) -> None:
+        """A row of the metrics table was written."""
+
+    def on_health(self, run: Any, findings: list[Any]) -> None:
+        """Health checks found something; each finding has a `line()` for people."""
+
+    def on_difference(self, run: Any, lines: list[str]) -> None:
+        """A resumed run cannot be the same to the bit; each line says what differs (versions, processor, environment)."""
+
+    def on_checkpoint(self, run: Any) -> None:
+        """A checkpoint is safely on disk."""
+
+    def on_evaluation(self, done: int, episodes: int) -> None:
+        """An evaluation episode ended."""
+
+    def on_end(self, run: Any, summary: dict[str, Any]) -> None:
+        """The run finished or stopped; `summary` has its evaluation, if there was one."""

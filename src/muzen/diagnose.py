@@ -1,0 +1,271 @@
+"""Why is it not learning? Health checks as a run goes, and the learned model held against the real environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from muzen.agent import Agent
+from muzen.config import Config
+from muzen.envs import episode_seed
+from muzen.types import Environment, Prediction
+
+# A figure must stay bad for this many rows of the metrics table before it is a finding.
+PATIENCE = 3
+# Share of the budget before which a figure may still be settling.
+SETTLING = 0.2
+# Worker number in the seeds of diagnostic episodes; see `evaluate.EVALUATION_WORKER`.
+DIAGNOSIS_WORKER = 2**31 - 2
+# Share of random actions in diagnostic episodes, so that the model is also asked about what the agent avoids.
+RANDOM_ACTIONS = 0.25
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: its figure, the likely cause, and the setting to change."""
+
+    name: str
+    figure: str
+    cause: str
+    remedy: str
+
+    def line(self) -> str:
+        """For people."""
+        return f"{self.figure}: {self.cause}; {self.remedy}"
+
+
+def _checks(row: dict[str, float], config: Config) -> Iterable[Finding]:
+    """Every check that this row of the metrics table fails."""
+    learn, search = config.learn, config.search
+    fraction = row["env_steps"] / config.env_steps
+    settled = fraction > SETTLING
+    get = row.get
+    if get("value_saturation", 0.0) > 0.05:
+        yield Finding(
+            "value_saturates",
+            f"{row['value_saturation']:.0%} of the value targets lie on the edge of the support",
+            "returns are larger than the bins cover, so the value cannot tell good from better",
+            f"raise value.limit (now {config.value.limit or 'automatic'}) "
+            f"or lower learn.discount (now {learn.discount})",
+        )
+    if settled and get("policy_entropy", 0.5) < 0.02 and get("target_entropy", 0.5) < 0.02:
+        yield Finding(
+            "policy_collapsed",
+            f"the policy's entropy is {row['policy_entropy']:.1%} of uniform",
+            "search always confirms one action, so nothing else is tried",
+            f"lower search.c_scale (now {search.c_scale}) or raise search.span_floor (now {search.span_floor})",
+        )
+    if settled and get("policy_entropy", 0.5) > 0.99:
+        yield Finding(
+            "policy_uniform",
+            f"the policy's entropy is {row['policy_entropy']:.1%} of uniform",
+            "search sees no difference between actions: rewards are too rare or the model is not learned yet",
+            f"raise search.simulations (now {search.simulations}), learn.n_step (now {learn.n_step}), "
+            f"or act.random_steps (now {config.act.random_steps})",
+        )
+    if settled and get("value_explained", 1.0) < 0.1 and get("reward_spread", 1.0) > 0:
+        yield Finding(
+            "value_explains_nothing",
+            f"the value explains {max(row['value_explained'], -9.99):.0%} of the variance of its targets",
+            "observations may not hold what returns depend on, or learning is too slow or too fast",
+            f"check the observations with `muzen check`, then change learn.learning_rate (now {learn.learning_rate}) "
+            f"or raise learn.value_weight (now {learn.value_weight})",
+        )
+    if get("reward_spread", 1.0) == 0 and get("terminations", 1.0) == 0 and row["env_steps"] > 1000:
+        yield Finding(
+            "rewards_never_seen",
+            f"every one of {row['env_steps']:.0f} rewards was {row.get('reward_mean', 0.0):g} "
+            "and no episode ended by the task's rule",
+            "the goal was never reached, so there is nothing to learn from",
+            f"raise act.random_steps (now {config.act.random_steps}) and env_steps (now {config.env_steps}), "
+            "or give the environment a denser reward",
+        )
+    if get("sample_age", 0.0) > max(2000.0, 0.25 * config.env_steps):
+        yield Finding(
+            "replay_stale",
+            f"sampled targets were made {row['sample_age']:.0f} environment steps ago on average",
+            "the policy learns from searches of weights long gone",
+            f"raise reanalyse.positions_per_step (now {config.reanalyse.positions_per_step}) "
+            f"or lower replay.max_steps (now {config.replay.max_steps})",
+        )
+    if get("clipped", 0.0) > 0.95:
+        yield Finding(
+            "always_clipped",
+            f"{row['clipped']:.0%} of the gradients were clipped (norm {row['gradient_norm']:.3g})",
+            "clipping, not the learning rate, sets the step size",
+            f"raise learn.clip_norm (now {learn.clip_norm}) or lower learn.learning_rate (now {learn.learning_rate})",
+        )
+
+
+class Health:
+    """Runs every check on each row of the metrics table; speaks once when a figure has stayed bad."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self._bad: dict[str, int] = {}
+
+    def look(self, row: dict[str, float]) -> list[Finding]:
+        """Findings that have now held for `PATIENCE` rows and were not told yet."""
+        failing = {finding.name: finding for finding in _checks(row, self.config)}
+        self._bad = {name: self._bad.get(name, 0) + 1 for name in failing}
+        return [failing[name] for name, rows in self._bad.items() if rows == PATIENCE]
+
+    def state(self) -> dict[str, int]:
+        """For the checkpoint."""
+        return dict(self._bad)
+
+    def restore(self, state: dict[str, int]) -> None:
+        """From the checkpoint."""
+        self._bad = dict(state)
+
+
+def findings(rows: Iterable[dict[str, float]], config: Config) -> list[tuple[float, Finding]]:
+    """(environment step, finding) of a whole metrics table, as the run itself told them."""
+    health = Health(config)
+    return [(row["env_steps"], finding) for row in rows for finding in health.look(row)]
+
+
+@dataclass(frozen=True)
+class UnrollReport:
+    """The learned model against the real environment, k steps after a real observation.
+
+    Lists run over k = 1..K. `value_drift` compares the value of the unrolled state with the value of the
+    encoded real observation; errors are mean absolute, environment units.
+    """
+
+    reward_error: list[float]
+    value_drift: list[float]
+    policy_agreement: list[float]  # share of equal argmax actions
+    continue_at_end: list[float]  # predicted probability of going on where the episode really terminated; NaN if none
+    continue_elsewhere: list[float]
+    value_correlation: float  # of the root value with the discounted return that followed
+
+    def lines(self) -> list[str]:
+        """A table for people."""
+        head = " k  reward error  value drift  same action  P(goes on) at an end  elsewhere"
+        rows = zip(
+            self.reward_error,
+            self.value_drift,
+            self.policy_agreement,
+            self.continue_at_end,
+            self.continue_elsewhere,
+            strict=True,
+        )
+        table = [
+            f"{k:2d}  {r:12.4g}  {v:11.4g}  {a:11.0%}  {'-' if np.isnan(e) else format(e, '.2f'):>20}  {c:9.2f}"
+            for k, (r, v, a, e, c) in enumerate(rows, 1)
+        ]
+        return [head, *table, f"the value's correlation with the return that followed: {self.value_correlation:.2f}"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass
+class _Episode:
+    observation: np.ndarray  # [T+1, ...]
+    action: np.ndarray  # [T]
+    reward: np.ndarray  # [T] of player 0
+    terminated: bool
+
+
+def _play(agent: Agent, env: Environment, seed: int, rng: np.random.Generator, limit: int) -> _Episode:
+    """One greedy episode with some random actions."""
+    now = env.reset(seed)
+    observations, actions, rewards = [now.observation], [], []
+    while not (now.terminated or now.truncated) and len(actions) < limit:
+        if rng.random() < RANDOM_ACTIONS:
+            action = int(rng.choice(np.flatnonzero(now.legal)))
+        else:
+            action = agent.act(now.observation, now.legal, now.to_play)
+        now = env.step(action)
+        observations.append(now.observation)
+        actions.append(action)
+        rewards.append(float(now.reward[0]))
+    return _Episode(np.stack(observations), np.array(actions, np.int32), np.array(rewards), now.terminated)
+
+
+@eqx.filter_jit
+def _unroll(model: Any, observation: jax.Array, action: jax.Array) -> list[Prediction]:
+    """Predictions of the root [B, ...] and of K steps after it under [B, K] actions."""
+    predictions = [model.initial(observation)]
+    for k in range(action.shape[1]):
+        predictions.append(model.recurrent(predictions[-1].state, action[:, k]))
+    return predictions
+
+
+def unroll_against(
+    agent: Agent,
+    make: Callable[[], Environment],
+    *,
+    gamma: float,
+    steps: int = 5,
+    episodes: int = 5,
+    seed: int = 0,
+    episode_limit: int = 500,
+) -> UnrollReport:
+    """Unroll the learned model along real episodes and say how far it strays.
+
+    Args:
+      agent: plays, with a share of random actions.
+      make: makes one environment.
+      gamma: γ that the agent was trained with.
+      steps: K, steps unrolled.
+      episodes: real episodes played.
+      seed: of the episodes.
+      episode_limit: environment steps per episode, at most.
+    """
+    rng = np.random.default_rng(seed)
+    env = make()
+    played = [
+        _play(agent, env, episode_seed(seed, DIAGNOSIS_WORKER, 0, i), rng, episode_limit) for i in range(episodes)
+    ]
+    env.close()
+    starts = [(e, t) for e in played for t in range(len(e.action))]
+    width = len(starts)
+    action = np.zeros((width, steps), np.int32)
+    for i, (e, t) in enumerate(starts):
+        here = e.action[t : t + steps]
+        action[i, : len(here)] = here
+    roots = np.stack([e.observation[t] for e, t in starts])
+    unrolled = [jax.tree.map(np.asarray, p) for p in _unroll(agent.model, roots, action)]
+    lists: dict[str, list[float]] = {name: [] for name in ("reward", "value", "policy", "end", "on")}
+    for k in range(1, steps + 1):
+        inside = np.array([t + k <= len(e.action) for e, t in starts])
+        real = np.stack([e.observation[min(t + k, len(e.action))] for e, t in starts])
+        encoded = _unroll(agent.model, real, np.zeros((width, 0), np.int32))[0]
+        reward = np.array([e.reward[min(t + k, len(e.action)) - 1] for e, t in starts])
+        end = np.array([e.terminated and t + k == len(e.action) for e, t in starts])
+        said = unrolled[k]
+        goes_on = said.discount / gamma
+        on = inside & ~end
+        lists["reward"].append(_mean(np.abs(said.reward[:, 0] - reward), inside))
+        lists["value"].append(_mean(np.abs(said.value[:, 0] - np.asarray(encoded.value)[:, 0]), on))
+        same = said.policy_logits.argmax(-1) == np.asarray(encoded.policy_logits).argmax(-1)
+        lists["policy"].append(_mean(same, on))
+        lists["end"].append(_mean(goes_on, end))
+        lists["on"].append(_mean(goes_on, on))
+    followed = np.concatenate([_discounted(e.reward, gamma) for e in played])
+    value = unrolled[0].value[:, 0]
+    varies = value.std() > 0 and followed.std() > 0
+    correlation = float(np.corrcoef(value, followed)[0, 1]) if varies else 0.0
+    return UnrollReport(lists["reward"], lists["value"], lists["policy"], lists["end"], lists["on"], correlation)
+
+
+def _mean(x: np.ndarray, where: np.ndarray) -> float:
+    return float(x[where].mean()) if where.any() else float("nan")
+
+
+def _discounted(reward: np.ndarray, gamma: float) -> np.ndarray:
+    """[T] discounted sum of what follows each step, cut at the episode's end."""
+    out = np.zeros(len(reward))
+    total = 0.0
+    for t in range(len(reward) - 1, -1, -1):
+        out[t] = total = reward[t] + gamma * total
+    return out

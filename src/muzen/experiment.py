@@ -1,0 +1,544 @@
+"""The composition root: from a configuration to a run. Every choice between algorithms is made here, and nowhere else.
+
+The loop, in the order of the reader's path: environments -> rollout -> search -> replay -> reanalyse ->
+learner -> weights -> rollout. Acting and learning interleave at a fixed number of sampled sequences per
+environment step; one seed gives one result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from muzen.actors import Plan, Rollout
+from muzen.agent import Agent, Planner
+from muzen.callbacks import Callback
+from muzen.config import Config, SearchConfig
+from muzen.diagnose import Health
+from muzen.errors import NonFiniteLossError, RunDamagedError
+from muzen.learner import Report, init_learner, make_learn, make_optimizer
+from muzen.maths.schedules import visit_temperature
+from muzen.maths.supports import CategoricalEncoding, make_encoding
+from muzen.networks import NetworkModel, check_network, make_network
+from muzen.reanalyse import Reanalyse
+from muzen.replay import Replay
+from muzen.runs import Checkpoint, Metrics, RunFolder
+from muzen.search import Gumbel, Puct
+from muzen.types import Environment, EnvSpec
+
+# Gradient steps in one XLA call, at most: longer calls save dispatch, shorter ones keep the weights fresh.
+UPDATES_PER_CALL = 8
+# Environment steps between rows of the metrics table.
+REPORT_STEPS = 500
+# Weight of the newest batches in the running spread of value targets.
+SPREAD_RATE = 0.1
+# Episodes in the running mean of returns.
+RECENT_EPISODES = 20
+
+
+def make_rule(config: SearchConfig) -> Any:
+    """The search rule that the settings ask for."""
+    if config.rule == "gumbel":
+        return Gumbel(
+            max_considered=config.max_considered,
+            c_visit=config.c_visit,
+            c_scale=config.c_scale,
+            normalise=config.normalise,
+        )
+    return Puct(
+        c1=config.c1,
+        c2=config.c2,
+        dirichlet_fraction=config.dirichlet_fraction,
+        dirichlet_alpha=config.dirichlet_alpha,
+        normalise=config.normalise,
+        span_floor=config.span_floor,
+    )
+
+
+def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any, reward_encoding: Any) -> NetworkModel:
+    """The model of the run: the built-in network, or the user's own, with its encodings.
+
+    Args:
+      network: a `Network`, a function (spec, key) -> `Network`, or None for the built-in one.
+    """
+    value = value_encoding or make_encoding(config.value, limit=1.0)
+    reward = reward_encoding or make_encoding(config.reward, limit=1.0)
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    if network is None:
+        network = make_network(
+            config.network, spec.observation_shape, spec.num_actions, value.bins, reward.bins, spec.players, key
+        )
+    elif callable(network) and not hasattr(network, "dynamics"):
+        network = network(spec, key)
+    model = NetworkModel(
+        network,
+        value,
+        reward,
+        gamma=config.learn.discount,
+        num_actions=spec.num_actions,
+        players=spec.players,
+        learn_discount=config.learn.learn_discount,
+        observation_mean=jnp.zeros(spec.observation_shape),
+        observation_std=jnp.ones(spec.observation_shape),
+    )
+    check_network(model, spec.observation_shape)
+    return model
+
+
+class Normaliser:
+    """Running mean and deviation of observations, in float64."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.count, self.mean, self.m2 = 0.0, np.zeros(shape), np.zeros(shape)
+
+    def add(self, observation: np.ndarray) -> None:
+        """Take in [M, ...] observations."""
+        n = len(observation)
+        if n == 0:
+            return
+        mean = observation.mean(0, dtype=np.float64)
+        m2 = ((observation - mean) ** 2).sum(0)
+        delta, total = mean - self.mean, self.count + n
+        self.mean = self.mean + delta * n / total
+        self.m2 = self.m2 + m2 + delta**2 * self.count * n / total
+        self.count = total
+
+    def into(self, model: NetworkModel) -> NetworkModel:
+        """The model with these observations' mean and deviation."""
+        arrays = jnp.asarray(self.mean, jnp.float32), jnp.asarray(self.std(), jnp.float32)
+        return eqx.tree_at(lambda m: (m.observation_mean, m.observation_std), model, arrays)
+
+    def std(self) -> np.ndarray:
+        """[...] deviation; 1 where an entry never varied."""
+        std = np.sqrt(self.m2 / max(self.count, 1.0))
+        return np.where(std > 1e-6, std, 1.0)
+
+
+class Experiment:
+    """One run in progress.
+
+    Args:
+      config: every setting.
+      folder: the run folder, already created.
+      make_env: makes one environment.
+      network, value_encoding, reward_encoding: the user's own, or None.
+      callbacks: told what happens.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        make_env: Callable[[], Environment],
+        *,
+        network: Any = None,
+        value_encoding: Any = None,
+        reward_encoding: Any = None,
+        callbacks: Iterable[Callback] = (),
+    ):
+        self.config, self.folder, self.make_env = config, folder, make_env
+        self.callbacks = list(callbacks)
+        self.rollout = Rollout(make_env, config.act.environments, config.seed)
+        self.spec = self.rollout.spec
+        self.replay = Replay(self.spec, config.replay, config.act.environments, config.seed)
+        self.reanalyse = Reanalyse(self.replay, config.reanalyse.positions_per_step, config.reanalyse.batch_size)
+        learn = config.learn
+        self.total_updates = int(
+            max(config.env_steps - config.act.random_steps, 1) * learn.samples_per_step / learn.batch_size
+        )
+        optimizer = make_optimizer(learn, max(self.total_updates, 1))
+        model = make_model(config, self.spec, network, value_encoding, reward_encoding)
+        self.learner = init_learner(model, optimizer)
+        self._learn = make_learn(learn, optimizer)
+        per_turn = config.act.environments * learn.samples_per_step / learn.batch_size
+        self.updates_per_call = int(np.clip(round(per_turn), 1, UPDATES_PER_CALL))
+        self.planner = make_planner(config.search, config.search.simulations)
+        act = config.act
+        self.exploration = np.geomspace(act.temperature, act.temperature_last, act.environments, dtype=np.float32)
+        self.value_spread = 0.0
+        self.normaliser = Normaliser(self.spec.observation_shape)
+        self.health = Health(config)
+        self.metrics = Metrics(folder.path)
+        self.rng = np.random.default_rng([config.seed, 2])
+        self.key = jax.random.key(config.seed)
+        self.env_steps = self.turn = self.updates = self.episodes = 0
+        self.owed_updates = 0.0
+        self.seconds = 0.0
+        self.started = False
+        self.reward_low, self.reward_high = math.inf, -math.inf
+        self.recent: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self.window: dict[str, list[float]] = {}
+        self.next_report = REPORT_STEPS
+        self.next_checkpoint = config.checkpoint_minutes * 60
+        self._stop: str | None = None
+        self._began = time.monotonic()
+        self._pending: Report | None = None
+
+    # --- one turn -----------------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """True once a budget is spent."""
+        over_time = self.config.minutes > 0 and self.elapsed() >= self.config.minutes * 60
+        return self.env_steps >= self.config.env_steps or over_time
+
+    def elapsed(self) -> float:
+        """Seconds of training so far, earlier sittings included."""
+        return self.seconds + time.monotonic() - self._began
+
+    def stop(self, reason: str = "a callback asked for it") -> None:
+        """Checkpoint and leave after the present turn."""
+        self._stop = reason
+
+    def _plan(self, observation: Any, legal: Any, to_play: Any, *, turn_key: int, explore: Any) -> Plan:
+        key = jax.random.fold_in(jax.random.fold_in(self.key, turn_key), self.turn)
+        fraction = min(1.0, self.env_steps / self.config.env_steps)
+        search = self.config.search
+        return self.planner.plan(
+            self.learner.average,
+            observation,
+            legal,
+            to_play,
+            key,
+            explore=explore,
+            temperature=visit_temperature(fraction, search.temperature, search.temperature_end),
+            span_floor=search.span_floor * self.value_spread,
+        )
+
+    def act(self) -> int:
+        """One decision in every environment; returns the environment steps taken."""
+        rollout = self.rollout
+        plan = self._plan(rollout.observation, rollout.legal, rollout.to_play, turn_key=3, explore=self.exploration)
+        if self.env_steps < self.config.act.random_steps:
+            noise = self.rng.random(plan.policy.shape)
+            action = np.where(rollout.legal, noise, -1.0).argmax(1).astype(np.int32)
+            plan = plan._replace(action=action)
+        rows, steps, ended = rollout.step(plan)
+        self.replay.add(np.arange(len(rollout)), rows)
+        if self.config.network.normalise_observations:
+            self.normaliser.add(rows.observation)
+        self.env_steps += steps
+        for episode in ended:
+            self.episodes += 1
+            self.recent.append(float(episode.episode_return[0]))
+            self._note("episode_return", float(episode.episode_return[0]))
+            self._note("episode_length", float(episode.length))
+        self._note("search_value", float(rows.value[:, 0].mean()))
+        self._note("terminations", float(rows.terminated.any()))
+        self._note("reward_mean", float(rows.reward[~rows.final, 0].mean()) if steps else 0.0)
+        self.reward_low = min(self.reward_low, float(rows.reward.min(where=~rows.final[:, None], initial=np.inf)))
+        self.reward_high = max(self.reward_high, float(rows.reward.max(where=~rows.final[:, None], initial=-np.inf)))
+        return steps
+
+    def begin_learning(self) -> None:
+        """Set the supports from what the random steps showed; the network's units are fixed from here on."""
+        scale = self.replay.statistics.max_abs_reward or 1.0
+        config = self.config
+        limits = {
+            "value_encoding": config.value.limit or 1 / (1 - min(config.learn.discount, 0.9999)),
+            "reward_encoding": config.reward.limit or 2.0,
+        }
+
+        def fit(model: NetworkModel) -> NetworkModel:
+            for name, limit in limits.items():
+                encoding = getattr(model, name)
+                if isinstance(encoding, CategoricalEncoding):
+                    encoding = eqx.tree_at(
+                        lambda e: (e.limit, e.scale), encoding, (jnp.float32(limit), jnp.float32(scale))
+                    )
+                    model = eqx.tree_at(lambda m, name=name: getattr(m, name), model, encoding)
+            return model
+
+        self._each_model(fit)
+        self.started = True
+
+    def _each_model(self, change: Callable[[NetworkModel], NetworkModel]) -> None:
+        state = self.learner
+        self.learner = state._replace(
+            model=change(state.model), target=change(state.target), average=change(state.average)
+        )
+
+    def learn(self, steps: int) -> None:
+        """As many gradient steps as `steps` environment steps owe."""
+        config = self.config.learn
+        self.owed_updates += steps * config.samples_per_step / config.batch_size
+        while self.owed_updates >= self.updates_per_call:
+            self.owed_updates -= self.updates_per_call
+            batches = self.replay.sample(
+                self.updates_per_call,
+                config.batch_size,
+                unroll_steps=config.unroll_steps,
+                n_step=config.n_step,
+                discount=config.discount,
+                td_lambda=config.td_lambda,
+                bootstrap_observation=config.bootstrap == "target",
+            )
+            if self.config.network.normalise_observations:
+                self._each_model(self.normaliser.into)
+            self.learner, report = self._learn(self.learner, batches)
+            self.updates += self.updates_per_call
+            if self.config.replay.priority_alpha > 0:
+                self.replay.update_priorities(batches.index, np.asarray(report.priority))
+            self._note("sample_age", float(np.mean(batches.age)))
+            self._collect()
+            self._pending = report
+
+    def _collect(self) -> None:
+        """Take in the report of the call before the last: by now it is ready, and nothing waits for it."""
+        if self._pending is None:
+            return
+        report, self._pending = self._pending, None
+        values = {name: np.asarray(x) for name, x in report._asdict().items() if name != "priority"}
+        for name, x in values.items():
+            if not np.isfinite(x).all():
+                raise NonFiniteLossError(self._explain(name, values))
+            self._note(name, float(x.mean()))
+        spread = float(values["value_spread"].mean())
+        self.value_spread += SPREAD_RATE * (spread - self.value_spread) if self.value_spread else spread
+
+    def _explain(self, name: str, values: dict[str, np.ndarray]) -> str:
+        terms = [n for n, x in values.items() if n.endswith("_loss") and not np.isfinite(x).all()]
+        return (
+            f"{', '.join(terms) or name} is not finite after {self.updates} updates, "
+            f"{self.env_steps} environment steps. "
+            f"The last good checkpoint is kept in {self.folder.path}. Try a smaller learn.learning_rate "
+            f"(now {self.config.learn.learning_rate}) or look at the environment with "
+            f"`muzen check {self.config.env_id}`."
+        )
+
+    # --- the run ------------------------------------------------------------------------------------------
+
+    def run(self) -> str:
+        """Train until a budget is spent or something stops it.
+
+        Returns:
+          "finished", or why it stopped.
+
+        Raises:
+          NonFiniteLossError: a loss turned NaN; the last good checkpoint stays.
+        """
+        self._began = time.monotonic()
+        with self._signals():
+            if self.turn == 0:
+                self.checkpoint()
+            while not self.finished and self._stop is None:
+                steps = self.act()
+                self.turn += 1
+                if self.env_steps >= self.config.act.random_steps:
+                    if not self.started:
+                        self.begin_learning()
+                    self.reanalyse.step(steps, lambda o, legal, p: self._plan(o, legal, p, turn_key=4, explore=False))
+                    self.learn(steps)
+                if self.env_steps >= self.next_report:
+                    self.report()
+                    self.next_report += REPORT_STEPS
+                if self.elapsed() >= self.next_checkpoint:
+                    self.checkpoint()
+            if self.finished and self.window:
+                self.report()
+            self.checkpoint()
+        return "finished" if self.finished else str(self._stop)
+
+    def _note(self, name: str, value: float) -> None:
+        self.window.setdefault(name, []).append(value)
+
+    def report(self) -> None:
+        """One row of the metrics table, the health checks, and the callbacks."""
+        self._collect()
+        row: dict[str, float] = {
+            "env_steps": self.env_steps,
+            "updates": self.updates,
+            "episodes": self.episodes,
+            "seconds": round(self.elapsed(), 3),
+        }
+        if self.recent:
+            row["recent_return"] = float(np.mean(self.recent))
+        row |= {name: float(np.mean(x)) for name, x in sorted(self.window.items())}
+        row["reward_spread"] = self.reward_high - self.reward_low
+        row["replay_steps"] = self.replay.steps
+        self.window = {}
+        self.metrics.write(row)
+        findings = self.health.look(row)
+        for callback in self.callbacks:
+            callback.on_report(self, row)
+            if findings:
+                callback.on_health(self, findings)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM ask for a checkpoint and an end; a second Ctrl-C leaves at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number: int, frame: Any) -> None:
+            if self._stop is not None:
+                raise KeyboardInterrupt
+            self.stop(signal.Signals(number).name)
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # --- keeping and restoring ------------------------------------------------------------------------------
+
+    def checkpoint(self) -> None:
+        """Write everything that the run needs to go on, atomically."""
+        self._collect()
+        arrays = {f"learner/{name}": x for name, x in _named_arrays(self.learner).items()}
+        arrays |= {"normaliser/mean": self.normaliser.mean, "normaliser/m2": self.normaliser.m2}
+        arrays["rollout/observation"] = self.rollout.observation
+        state = {
+            "env_steps": self.env_steps,
+            "turn": self.turn,
+            "updates": self.updates,
+            "episodes": self.episodes,
+            "owed_updates": self.owed_updates,
+            "owed_positions": self.reanalyse.owed,
+            "seconds": self.elapsed(),
+            "started": self.started,
+            "value_spread": self.value_spread,
+            "reward_low": self.reward_low,
+            "reward_high": self.reward_high,
+            "recent": list(self.recent),
+            "window": self.window,
+            "next_report": self.next_report,
+            "normaliser_count": self.normaliser.count,
+            "rollout": self.rollout.state(),
+            "rng": self.rng.bit_generator.state,
+            "health": self.health.state(),
+            "spec": dataclasses.asdict(self.spec),
+        }
+        Checkpoint(self.folder.path).save(arrays, state, self.replay)
+        self.next_checkpoint = self.elapsed() + self.config.checkpoint_minutes * 60
+        for callback in self.callbacks:
+            callback.on_checkpoint(self)
+
+    def restore(self) -> list[str]:
+        """Stand where the last checkpoint stood.
+
+        Returns:
+          Why the run is not resumable to the bit, if it is not: one line for each environment that differs.
+        """
+        saved = Checkpoint(self.folder.path).load()
+        state = saved.state
+        self.learner = _restore_arrays(self.learner, saved.arrays, "learner/", self.folder.path)
+        self.normaliser.mean, self.normaliser.m2 = saved.arrays["normaliser/mean"], saved.arrays["normaliser/m2"]
+        self.normaliser.count = state["normaliser_count"]
+        for name in (
+            "env_steps",
+            "turn",
+            "updates",
+            "episodes",
+            "owed_updates",
+            "seconds",
+            "started",
+            "reward_low",
+            "reward_high",
+            "next_report",
+        ):
+            setattr(self, name, state[name])
+        self.window = {name: list(x) for name, x in state["window"].items()}
+        self.recent = deque(state["recent"], maxlen=RECENT_EPISODES)
+        self.reanalyse.owed = state["owed_positions"]
+        self.rng.bit_generator.state = state["rng"]
+        self.health.restore(state["health"])
+        self.replay = Replay.load(saved.replay_folder, saved.replay_manifest, self.spec, self.config.replay)
+        self.reanalyse.replay = self.replay
+        broken = self.rollout.restore(state["rollout"])
+        stored = saved.arrays["rollout/observation"]
+        differs = np.flatnonzero((self.rollout.observation != stored).reshape(len(stored), -1).any(1))
+        broken += [f"environment {i} shows another observation than it did" for i in differs]
+        self.metrics.truncate(self.env_steps)
+        self.next_checkpoint = self.seconds + self.config.checkpoint_minutes * 60
+        self._began = time.monotonic()
+        return broken
+
+    def warm_start(self, folder: Path) -> None:
+        """Begin with the weights of another run instead of random ones; replay and counters start empty.
+
+        Raises:
+          RunDamagedError: its arrays do not fit this run's network.
+        """
+        model = restore_model(self.learner.average, Checkpoint(folder).load().arrays, folder)
+        self._each_model(lambda _: jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, model))
+
+    def on_evaluation(self, done: int, episodes: int) -> None:
+        """Pass an evaluation's progress on to the callbacks."""
+        for callback in self.callbacks:
+            callback.on_evaluation(done, episodes)
+
+    def close(self) -> None:
+        """Close environments and files."""
+        self.rollout.close()
+        self.metrics.close()
+
+    def agent(self) -> Agent:
+        """The agent as it stands, with evaluation's simulations."""
+        return make_agent(self.config, self.spec, self.learner.average, self.env_steps, self.value_spread)
+
+
+def make_planner(config: SearchConfig, simulations: int, value_spread: float = 0.0) -> Planner:
+    """The search as the settings ask for it; the span floor is a share of the spread of value targets."""
+    rule = dataclasses.replace(make_rule(config), span_floor=config.span_floor * value_spread)
+    return Planner(rule, simulations, config.root_value)
+
+
+def make_agent(config: Config, spec: EnvSpec, model: NetworkModel, env_steps: int, value_spread: float) -> Agent:
+    """A greedy agent from weights and settings."""
+    simulations = config.evaluate.simulations or config.search.simulations
+    return Agent(model, make_planner(config.search, simulations, value_spread), spec, env_steps)
+
+
+def restore_model(model: NetworkModel, arrays: dict[str, np.ndarray], folder: Path) -> NetworkModel:
+    """The averaged weights of a checkpoint: what acts and is evaluated.
+
+    Raises:
+      RunDamagedError: an array is missing or of another shape.
+    """
+    return _restore_arrays(model, arrays, "learner/.average", folder)
+
+
+def _named_arrays(tree: Any) -> dict[str, np.ndarray]:
+    """Every array leaf of a pytree by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(tree, eqx.is_array))
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _restore_arrays(tree: Any, arrays: dict[str, np.ndarray], prefix: str, folder: Path) -> Any:
+    """The pytree with its array leaves replaced by the stored ones.
+
+    Raises:
+      RunDamagedError: an array is missing or of another shape (another network?).
+    """
+
+    def replace(path: Any, leaf: Any) -> Any:
+        if not eqx.is_array(leaf):
+            return leaf
+        name = prefix + jax.tree_util.keystr(path)
+        stored = arrays.get(name)
+        if stored is None or stored.shape != leaf.shape:
+            found = "missing" if stored is None else f"of shape {stored.shape}"
+            raise RunDamagedError(
+                f"{folder}: array {name} is {found}, the network wants {leaf.shape}; "
+                "pass the same network= and encodings that the run was trained with"
+            )
+        return jnp.asarray(stored, leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(replace, tree)

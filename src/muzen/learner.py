@@ -1,0 +1,255 @@
+"""Batch in, gradient step, report out: the losses of MuZero composed from `maths`, and Optax around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+
+from muzen.config import LearnConfig
+from muzen.maths.losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    negative_cosine,
+    scale_gradient,
+    unrolled_loss_weights,
+)
+from muzen.maths.schedules import learning_rate
+from muzen.networks import NetworkModel
+from muzen.types import Array
+
+# The gradient that enters the dynamics from the next step is halved, MuZero (arXiv:1911.08265) appendix G.
+DYNAMICS_GRADIENT_SCALE = 0.5
+# Logits of a distribution over this entropy share of uniform count as uniform in reports.
+_LOG_FLOOR = 1e-12
+
+
+class LearnerState(NamedTuple):
+    """Everything that a gradient step changes."""
+
+    model: NetworkModel  # the weights that gradients move
+    target: NetworkModel  # copied every `target_update` steps; value targets bootstrap from it
+    average: NetworkModel  # averaged weights: they act, reanalyse and are evaluated
+    optimizer: optax.OptState
+    updates: Array  # [] int32 gradient steps so far
+
+
+class Report(NamedTuple):
+    """What one gradient step says of itself; every entry a scalar, or [B] for `priority`."""
+
+    loss: Array
+    value_loss: Array
+    reward_loss: Array
+    policy_loss: Array
+    discount_loss: Array
+    consistency_loss: Array
+    gradient_norm: Array
+    clipped: Array  # 1 where the gradient norm exceeded the limit
+    policy_entropy: Array  # of the network at the root, as a share of log A
+    target_entropy: Array  # of the policy target at the root, as a share of log A
+    value_mean: Array  # of the network at the root, environment units
+    value_target_mean: Array
+    value_spread: Array  # of value targets at the root: 95th less 5th percentile, environment units
+    value_saturation: Array  # share of value targets on the support's edge
+    value_explained: Array  # 1 - Var(z - v) / Var(z) at the root
+    priority: Array  # [B] |v - z| at the root, summed over players
+
+
+def trainable(model: NetworkModel) -> Any:
+    """A pytree of booleans: true on the network's own floating arrays (not on normaliser and supports)."""
+    nothing = jax.tree.map(lambda _: False, model)
+    network = jax.tree.map(eqx.is_inexact_array, model.network)
+    return eqx.tree_at(lambda m: m.network, nothing, network)
+
+
+def make_optimizer(config: LearnConfig, total_updates: int) -> optax.GradientTransformation:
+    """Clipping, then Adam with decoupled weight decay on matrices only, or SGD with momentum 0.9.
+
+    Departure: weight decay leaves biases and norms alone, as AdamW recipes do; the paper does not say.
+    """
+    schedule = learning_rate(config, total_updates)
+
+    def matrices(parameters: Any) -> Any:
+        return jax.tree.map(lambda x: x.ndim >= 2, parameters)
+
+    if config.optimizer == "adam":
+        rule = optax.adamw(schedule, weight_decay=config.weight_decay, mask=matrices)
+    else:
+        decay = optax.add_decayed_weights(config.weight_decay, mask=matrices)
+        rule = optax.chain(decay, optax.sgd(schedule, momentum=0.9))
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+
+
+def init_learner(model: NetworkModel, optimizer: optax.GradientTransformation) -> LearnerState:
+    """State before the first gradient step: target and average are copies of the model."""
+    parameters, _ = eqx.partition(model, trainable(model))
+    model, target, average = (jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, model) for _ in range(3))
+    return LearnerState(model, target, average, optimizer.init(parameters), jnp.zeros((), jnp.int32))
+
+
+def value_target(batch: Any, target: NetworkModel, config: LearnConfig) -> Array:
+    """z of every unrolled row: the n-step sum from replay plus the discounted bootstrap.
+
+    z = Σ γ^i r + γ^n ν, ν the target network's value of the bootstrap row's observation, or the
+    search value stored with that row (`config.bootstrap`).
+
+    Returns: [B, K+1, P], environment units.
+    """
+    if config.bootstrap == "search":
+        bootstrap = batch.bootstrap_value
+    else:
+        observation = batch.bootstrap_observation
+        flat = observation.reshape((-1, *observation.shape[2:]))
+        bootstrap = target.initial(flat).value.reshape(batch.partial_return.shape)
+    return jax.lax.stop_gradient(batch.partial_return + batch.bootstrap_discount[..., None] * bootstrap)
+
+
+def unroll(model: NetworkModel, observation: Array, action: Array) -> Array:
+    """Hidden states of the root and K steps after it, stacked in axis 1: [B, K+1, ...].
+
+    Only the copy of a state that enters the next dynamics call has its gradient halved; the copy that
+    the heads read has not.
+    """
+    state = model.represent(observation)
+    states = [state]
+    for k in range(action.shape[1]):
+        entering = jax.tree.map(lambda s: scale_gradient(s, DYNAMICS_GRADIENT_SCALE), state)
+        state = model.network.dynamics(entering, action[:, k])
+        states.append(state)
+    return jax.tree.map(lambda *s: jnp.stack(s, axis=1), *states)
+
+
+def _rows(tree: Any) -> Any:
+    """[B, K, ...] -> [B K, ...] in every leaf."""
+    return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), tree)
+
+
+def loss(model: NetworkModel, target: NetworkModel, batch: Any, config: LearnConfig) -> tuple[Array, dict]:
+    """l = Σ_k scale_k (l^policy + l^value + l^reward + l^end + l^consistency), mean over the batch.
+
+    scale is 1 at the root and 1/K after it; each sequence carries its importance weight.
+
+    Args:
+      batch: a `replay.Batch` without its leading count axis.
+
+    Returns:
+      The loss [] and the entries of `Report` that it knows.
+
+    Source: MuZero, arXiv:1911.08265, section 3 and appendix G; consistency: EfficientZero, arXiv:2111.00210.
+    """
+    size, unrolled = batch.action.shape
+    states = unroll(model, batch.observation[:, 0], batch.action)
+    flat = _rows(states)
+
+    def per_row(x: Array) -> Array:
+        return x.reshape((size, unrolled + 1, *x.shape[1:]))
+
+    policy_logits = per_row(model.network.policy(flat))
+    value_logits = per_row(model.value_logits(flat))
+    z = value_target(batch, target, config)
+    z_own = model.own_view(z, batch.to_play)
+    scale = unrolled_loss_weights(jnp.concatenate([jnp.ones_like(batch.step_mask[:, :1]), batch.step_mask], axis=1))
+
+    policy_loss = cross_entropy(batch.policy_target, policy_logits) * batch.policy_mask
+    value_mask = batch.value_mask & (batch.bootstrap_mask | (config.bootstrap == "target"))
+    value_loss = cross_entropy(model.value_encoding.encode(z_own), value_logits).sum(-1) * value_mask
+
+    after = _rows(jax.tree.map(lambda s: s[:, 1:], states))
+    reward_logits = model.reward_logits(after).reshape((size, unrolled, *value_logits.shape[2:-1], -1))
+    reward_own = model.own_view(batch.reward, batch.to_play[:, :-1])
+    reward_loss = cross_entropy(model.reward_encoding.encode(reward_own), reward_logits).sum(-1) * batch.step_mask
+
+    discount_loss = jnp.zeros_like(reward_loss)
+    if model.learns_discount:
+        logit = model.network.continues(after).reshape(size, unrolled)
+        discount_loss = binary_cross_entropy(logit, batch.continues) * batch.step_mask
+
+    consistency = jnp.zeros_like(reward_loss)
+    if config.consistency_weight > 0 and model.learns_consistency:
+        real = jax.lax.stop_gradient(model.network.project(model.represent(_rows(batch.observation[:, 1:]))))
+        predicted = model.network.predict(model.network.project(after))
+        consistency = negative_cosine(predicted, real).reshape(size, unrolled) * batch.observation_mask[:, 1:]
+
+    root = {"policy": policy_loss, "value": value_loss}
+    later = {"reward": reward_loss, "discount": discount_loss, "consistency": consistency}
+    terms = {name: ((x * scale).sum(1) * batch.weight).mean() for name, x in root.items()}
+    terms |= {name: ((x * scale[:, 1:]).sum(1) * batch.weight).mean() for name, x in later.items()}
+    weights = {
+        "policy": config.policy_weight,
+        "value": config.value_weight,
+        "reward": config.reward_weight,
+        "discount": config.discount_weight,
+        "consistency": config.consistency_weight,
+    }
+    total = sum((weights[name] * term for name, term in terms.items()), jnp.zeros(()))
+
+    value = model.value_encoding.decode(value_logits)
+    error = (value - z_own)[:, 0]
+    facts = {f"{name}_loss": term for name, term in terms.items()}
+    facts["policy_entropy"] = _entropy_share(jax.nn.softmax(policy_logits[:, 0]))
+    facts["target_entropy"] = _entropy_share(batch.policy_target[:, 0])
+    facts["value_mean"] = value[:, 0].mean()
+    facts["value_target_mean"] = z_own[:, 0].mean()
+    facts["value_spread"] = jnp.diff(jnp.quantile(z_own[:, 0], jnp.array([0.05, 0.95]), axis=0), axis=0).max()
+    facts["value_saturation"] = model.value_saturation(z_own)
+    facts["value_explained"] = 1 - error.var() / jnp.maximum(z_own[:, 0].var(), _LOG_FLOOR)
+    facts["priority"] = jnp.abs(error).sum(-1)
+    return total, facts
+
+
+def _entropy_share(policy: Array) -> Array:
+    """Mean entropy of [B, A] distributions as a share of log A."""
+    entropy = -(policy * jnp.log(jnp.maximum(policy, _LOG_FLOOR))).sum(-1)
+    return entropy.mean() / jnp.log(max(policy.shape[-1], 2))
+
+
+def make_learn(config: LearnConfig, optimizer: optax.GradientTransformation) -> Callable:
+    """`learn(state, batches) -> (state, Report)`: one gradient step per entry of the batches' leading axis, in one
+    XLA program. Every entry of the report keeps that leading axis."""
+
+    def step(state: LearnerState, batch: Any) -> tuple[LearnerState, Report]:
+        parameters, rest = eqx.partition(state.model, trainable(state.model))
+
+        def objective(p: Any) -> tuple[Array, dict]:
+            return loss(eqx.combine(p, rest), state.target, batch, config)
+
+        (total, facts), gradient = jax.value_and_grad(objective, has_aux=True)(parameters)
+        norm = optax.tree.norm(gradient)
+        change, optimizer_state = optimizer.update(gradient, state.optimizer, parameters)
+        model = eqx.combine(optax.apply_updates(parameters, change), rest)
+        updates = state.updates + 1
+        copy = updates % config.target_update == 0
+        target = _where(copy, model, state.target)
+        average = _average(model, state.average, updates, config.average_decay)
+        clipped = (norm > config.clip_norm).astype(jnp.float32)
+        report = Report(loss=total, gradient_norm=norm, clipped=clipped, **facts)
+        return LearnerState(model, target, average, optimizer_state, updates), report
+
+    @eqx.filter_jit
+    def learn(batches: Any, state: LearnerState) -> tuple[LearnerState, Report]:
+        dynamic, static = eqx.partition(state, eqx.is_array)
+
+        def body(carry: Any, batch: Any) -> tuple[Any, Report]:
+            new, report = step(eqx.combine(carry, static), batch)
+            return eqx.partition(new, eqx.is_array)[0], report
+
+        dynamic, reports = jax.lax.scan(body, dynamic, batches)
+        return eqx.combine(dynamic, static), reports
+
+    return lambda state, batches: learn(batches, state)
+
+
+def _where(condition: Array, chosen: Any, other: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b) if eqx.is_array(a) else a, chosen, other)
+
+
+def _average(model: Any, average: Any, updates: Array, decay: float) -> Any:
+    """Exponential average of the weights; the first steps weigh as a plain mean, so that the start is forgotten."""
+    if decay == 0.0:
+        return model
+    d = jnp.minimum(decay, updates / (updates + 10.0))
+    return jax.tree.map(lambda a, b: (1 - d) * a + d * b if eqx.is_inexact_array(a) else a, model, average)

@@ -1,0 +1,82 @@
+"""Evaluation: every episode counted once, its seed its own, an honest interval."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from muzen.actors.rollout import Plan
+from muzen.agent import Agent
+from muzen.evaluate import LANES, confidence_interval, evaluate
+from muzen.types import EnvSpec, TimeStep
+
+
+class SeededLength:
+    """Ends after 1 + seed % 7 steps, each worth 1."""
+
+    spec = EnvSpec("seeded", (1,), "float32", 2)
+
+    def _now(self, reward: float) -> TimeStep:
+        over = self.t == self.length
+        return TimeStep(np.zeros(1, np.float32), np.array([reward], np.float32), over, False, 0, np.ones(2, bool))
+
+    def reset(self, seed: int) -> TimeStep:
+        self.t, self.length = 0, 1 + seed % 7
+        return self._now(0.0)
+
+    def step(self, action: int) -> TimeStep:
+        assert self.t < self.length
+        self.t += 1
+        return self._now(1.0)
+
+    def close(self) -> None:
+        pass
+
+
+class FixedPlanner:
+    simulations = 3
+    explored = False
+
+    def plan(self, model, observation, legal, to_play, key, *, explore=False, temperature=1.0):
+        self.explored |= explore
+        size = len(observation)
+        return Plan(np.zeros(size, np.int32), np.full((size, 2), 0.5), np.zeros((size, 1)))
+
+
+def play(episodes: int, seed: int) -> dict:
+    planner = FixedPlanner()
+    agent = Agent(None, planner, SeededLength.spec, env_steps=17)  # type: ignore[arg-type]
+    result = evaluate(agent, SeededLength, episodes=episodes, seed=seed)
+    assert not planner.explored
+    return result
+
+
+@pytest.mark.parametrize("episodes", [1, 5, LANES, 3 * LANES + 1])
+def test_every_episode_is_counted_once(episodes):
+    result = play(episodes, seed=4)
+    assert len(result["returns"]) == episodes
+    assert result["returns"] == result["lengths"]
+    assert min(result["returns"]) >= 1
+    assert result["mean_return"] == pytest.approx(np.mean(result["returns"]))
+    assert result["env_steps_trained"] == 17
+
+
+def test_an_episode_does_not_depend_on_how_many_others_there_are():
+    assert play(3 * LANES, seed=4)["returns"][:5] == play(5, seed=4)["returns"]
+
+
+def test_another_seed_gives_other_episodes():
+    assert play(50, seed=4)["returns"] != play(50, seed=5)["returns"]
+
+
+def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    covered = []
+    for _ in range(200):
+        low, high = confidence_interval(rng.normal(3.0, 2.0, 100), resamples=1000)
+        covered.append(low <= 3.0 <= high)
+    assert 0.89 <= np.mean(covered) <= 0.99
+
+
+def test_the_interval_of_equal_returns_is_a_point():
+    assert confidence_interval(np.full(10, 500.0)) == (500.0, 500.0)

@@ -1,0 +1,236 @@
+"""A whole run, small: reproducible to the bit, resumable from anywhere, stopped safely by everything that stops it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import equinox as eqx
+import gymnasium
+import jax
+import numpy as np
+import pytest
+
+import muzen
+from muzen.callbacks import Callback
+from muzen.config import Config, override
+from muzen.errors import NonFiniteLossError, RunDamagedError, RunExistsError, RunNotFoundError
+from muzen.presets import preset
+
+SMALL = {
+    "env_steps": 640,
+    "act.environments": 4,
+    "act.random_steps": 64,
+    "search.simulations": 4,
+    "network.width": 16,
+    "learn.samples_per_step": 16,
+    "learn.batch_size": 32,
+    "learn.warmup_updates": 5,
+    "reanalyse.positions_per_step": 8,
+    "reanalyse.batch_size": 64,
+    "evaluate.episodes": 3,
+}
+
+
+def small(**changes) -> Config:
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return override(preset("CartPole-v1"), SMALL | named)
+
+
+def weights(folder: Path) -> list[np.ndarray]:
+    return [np.asarray(x) for x in jax.tree.leaves(eqx.filter(muzen.load(folder).model, eqx.is_array))]
+
+
+def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
+    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def table(folder: Path) -> list[dict]:
+    """The metrics but for the wall-clock."""
+    from muzen.runs import read_metrics
+
+    return [{name: x for name, x in row.items() if name != "seconds"} for row in read_metrics(folder)]
+
+
+class StopAt(Callback):
+    """Stops at the first report at or after a number of environment steps."""
+
+    def __init__(self, env_steps: int):
+        self.env_steps = env_steps
+
+    def on_report(self, run, row):
+        if run.env_steps >= self.env_steps:
+            run.stop("test")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> muzen.Run:
+    return muzen.train("CartPole-v1", config=small(), out=tmp_path_factory.mktemp("run") / "a")
+
+
+def test_a_finished_run_has_an_evaluation_and_uses_its_whole_budget(finished):
+    result = finished.evaluation
+    assert finished.stopped == "finished"
+    assert result["env_id"] == "CartPole-v1" and result["episodes"] == 3 == len(result["returns"])
+    assert 640 <= result["env_steps_trained"] < 640 + 4
+    assert finished.metrics[-1]["env_steps"] == result["env_steps_trained"]
+
+
+def test_sampled_sequences_per_environment_step_are_as_configured(finished):
+    last = finished.metrics[-1]
+    learning_steps = last["env_steps"] - 64
+    assert last["updates"] * 32 == pytest.approx(16 * learning_steps, abs=16 * 4 + 8 * 32)
+
+
+def test_two_runs_with_one_seed_end_with_the_same_bytes(finished, tmp_path):
+    again = muzen.train("CartPole-v1", config=small(), out=tmp_path / "b")
+    assert same(weights(finished.folder), weights(again.folder))
+    assert table(finished.folder) == table(again.folder)
+    assert again.evaluation == finished.evaluation
+
+
+def test_another_seed_ends_elsewhere(finished, tmp_path):
+    other = muzen.train("CartPole-v1", config=small(), seed=1, out=tmp_path / "c")
+    assert not same(weights(finished.folder), weights(other.folder))
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
+    stopped = muzen.train("CartPole-v1", config=small(), out=tmp_path / "d", callbacks=[StopAt(500)])
+    assert stopped.stopped == "test" and not stopped.evaluation
+    resumed = muzen.resume(tmp_path / "d")
+    assert resumed.stopped == "finished"
+    assert same(weights(finished.folder), weights(resumed.folder))
+    assert table(finished.folder) == table(resumed.folder)
+    assert resumed.evaluation == finished.evaluation
+
+
+def test_a_loaded_agent_acts_as_the_run_does(finished):
+    agent = muzen.load(finished.folder)
+    observation, _ = gymnasium.make("CartPole-v1").reset(seed=0)
+    found = agent.search(observation)
+    assert agent.act(observation) == int(found.action[0]) in (0, 1)
+    assert found.policy.shape == (1, 2) and found.value.shape == (1, 1)
+    assert muzen.evaluate(finished.folder, episodes=3, seed=1_000_000)["returns"] == finished.evaluation["returns"]
+
+
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    class Poison(Callback):
+        def on_report(self, run, row):
+            run.checkpoint()
+            network = jax.tree.map(lambda x: x * np.nan if eqx.is_inexact_array(x) else x, run.learner.model.network)
+            run.learner = run.learner._replace(model=eqx.tree_at(lambda m: m.network, run.learner.model, network))
+
+    with pytest.raises(NonFiniteLossError, match=r"value_loss.*is not finite.*learning_rate"):
+        muzen.train("CartPole-v1", config=small(), out=tmp_path / "e", callbacks=[Poison()])
+    assert all(np.isfinite(x).all() for x in weights(tmp_path / "e"))
+
+
+def test_a_run_folder_that_exists_is_not_overwritten(finished):
+    before = sorted(p.stat().st_mtime_ns for p in finished.folder.rglob("*"))
+    with pytest.raises(RunExistsError, match="resume"):
+        muzen.train("CartPole-v1", config=small(), out=finished.folder)
+    assert before == sorted(p.stat().st_mtime_ns for p in finished.folder.rglob("*"))
+
+
+def test_a_folder_that_is_no_run_says_so(tmp_path):
+    with pytest.raises(RunNotFoundError):
+        muzen.load(tmp_path / "nowhere")
+    with pytest.raises(RunNotFoundError):
+        muzen.resume(tmp_path)
+
+
+def test_another_network_does_not_load_silently(finished, tmp_path):
+    import json
+    import shutil
+
+    shutil.copytree(finished.folder, tmp_path / "f")
+    path = tmp_path / "f" / "config.json"
+    text = path.read_text().replace('"width": 16', '"width": 24')
+    path.write_text(text)
+    json.loads(text)
+    with pytest.raises(RunDamagedError, match="of shape"):
+        muzen.load(tmp_path / "f")
+
+
+def test_a_warm_start_begins_with_the_other_runs_weights(finished, tmp_path):
+    class AtStart(Callback):
+        def on_start(self, run):
+            leaves = jax.tree.leaves(eqx.filter(run.learner.model, eqx.is_array))
+            self.weights = [np.asarray(x) for x in leaves]
+
+    seen = AtStart()
+    muzen.train(
+        "CartPole-v1", config=small(env_steps=64), out=tmp_path / "g", warm_start=finished.folder, callbacks=[seen]
+    )
+    assert same(seen.weights, weights(finished.folder))
+
+
+def test_a_wall_clock_budget_ends_the_run(tmp_path):
+    run = muzen.train("CartPole-v1", config=small(env_steps=10**7, minutes=0.02), out=tmp_path / "h")
+    assert run.stopped == "finished" and run.evaluation["env_steps_trained"] < 10**5
+
+
+TRAIN = """
+import sys, muzen
+sys.path.insert(0, {tests!r})
+from test_experiment import small
+config = small(env_steps={env_steps}, checkpoint_minutes=0.001)
+if {resume}:
+    muzen.resume({folder!r})
+else:
+    muzen.train("CartPole-v1", config=config, out={folder!r})
+"""
+
+
+def start(folder: Path, *, resume: bool, env_steps: int = 640) -> subprocess.Popen:
+    code = TRAIN.format(tests=str(Path(__file__).parent), folder=str(folder), resume=resume, env_steps=env_steps)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_checkpoint(folder: Path, process: subprocess.Popen, timeout_s: float = 120) -> None:
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if (folder / "checkpoint.json").exists() or process.poll() is not None:
+            return
+        time.sleep(0.05)
+    raise TimeoutError("no checkpoint appeared")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_checkpoints_then_leaves(tmp_path, number):
+    folder = tmp_path / "run"
+    process = start(folder, resume=False, env_steps=10**6)
+    wait_for_checkpoint(folder, process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert muzen.load(folder).env_steps > 0
+
+
+@pytest.mark.slow
+def test_kill_at_any_moment_leaves_a_run_that_resumes_to_the_same_bytes(finished, tmp_path):
+    folder = tmp_path / "run"
+    process = start(folder, resume=False)
+    wait_for_checkpoint(folder, process)
+    rng = random.Random(0)
+    kills = 0
+    for _ in range(20):
+        try:
+            process.communicate(timeout=rng.uniform(0.0, 1.5) + (6.0 if kills else 0.0))
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+            muzen.load(folder)
+            process = start(folder, resume=True)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert kills > 0
+    assert same(weights(folder), weights(finished.folder))
