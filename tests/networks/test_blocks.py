@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from muzen.errors import ConfigError
-from muzen.networks.blocks import Layer, LayerNorm, Linear, ResidualBlock, activation, min_max, state_scaling
+from muzen.networks.blocks import Layer, LayerNorm, Linear, ResidualBlock, activation, generator, min_max, state_scaling
 
 KEY = jax.random.key(0)
 
@@ -52,21 +52,21 @@ def test_layer_norm_has_mean_zero_and_deviation_one_even_far_from_zero():
 
 
 def test_a_linear_layer_of_scale_zero_starts_at_its_bias():
-    np.testing.assert_array_equal(Linear(3, 2, key=KEY, scale=0.0, bias=1.5)(jnp.ones((4, 3))), 1.5)
+    np.testing.assert_array_equal(Linear(3, 2, random=generator(KEY), scale=0.0, bias=1.5)(jnp.ones((4, 3))), 1.5)
 
 
 def test_linear_weights_keep_the_variance():
     x = jax.random.normal(KEY, (512, 256))
-    assert float(Linear(256, 256, key=KEY)(x).std()) == pytest.approx(1.0, rel=0.05)
+    assert float(Linear(256, 256, random=generator(KEY))(x).std()) == pytest.approx(1.0, rel=0.05)
 
 
 @pytest.mark.parametrize("norm", [True, False])
 def test_a_layer_has_a_norm_only_where_asked(norm):
-    assert (Layer(3, 4, norm=norm, activation="silu", key=KEY).norm is not None) == norm
+    assert (Layer(3, 4, norm=norm, activation="silu", random=generator(KEY)).norm is not None) == norm
 
 
 def test_a_residual_block_adds_to_its_input():
-    block = ResidualBlock(4, norm=True, activation="relu", key=KEY)
+    block = ResidualBlock(4, norm=True, activation="relu", random=generator(KEY))
     x = jax.random.normal(KEY, (2, 4))
     np.testing.assert_allclose(block(x) - x, block.out(block.layer(x)), atol=1e-6)
 
@@ -75,3 +75,8 @@ def test_a_residual_block_adds_to_its_input():
 def test_an_unknown_name_is_refused_with_the_known_ones(function, message):
     with pytest.raises(ConfigError, match=message):
         function("swich")
+
+
+def test_a_generator_follows_from_new_and_old_keys_alike():
+    draws = [generator(key).random() for key in (jax.random.key(7), jax.random.PRNGKey(7), jax.random.key(8))]
+    assert draws[0] == draws[1] != draws[2]

@@ -1,6 +1,6 @@
 """Networks: the built-in MLP, the contract for a user's own, and the model that search asks."""
 
-from muzen.networks.blocks import Layer, LayerNorm, Linear, ResidualBlock, min_max
+from muzen.networks.blocks import Layer, LayerNorm, Linear, ResidualBlock, generator, min_max
 from muzen.networks.contract import Network, check_network
 from muzen.networks.mlp import MLPNetwork, make_network
 from muzen.networks.model import NetworkModel, TurnState
@@ -15,6 +15,7 @@ __all__ = [
     "ResidualBlock",
     "TurnState",
     "check_network",
+    "generator",
     "make_network",
     "min_max",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from muzen.errors import ConfigError
 from muzen.types import Array
@@ -61,18 +62,25 @@ def state_scaling(name: str) -> Callable[[Array], Array]:
     return scalings[name]
 
 
+def generator(key: Array) -> np.random.Generator:
+    """A NumPy generator that follows from a JAX key; first weights are drawn with it, as nothing then compiles."""
+    data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    return np.random.default_rng(np.asarray(data).ravel())
+
+
 class Linear(eqx.Module):
     """x W + b on the last axis."""
 
     weight: Array  # [inputs, outputs]
     bias: Array  # [outputs]
 
-    def __init__(self, inputs: int, outputs: int, *, key: Array, scale: float = 1.0, bias: float = 0.0):
-        """Weights from a truncated normal of deviation scale / √inputs; a scale of 0 starts at the bias."""
-        # 0.88 is the deviation of a unit normal cut off at ±2.
-        unit = jax.random.truncated_normal(key, -2.0, 2.0, (inputs, outputs)) / 0.87962566
-        self.weight = unit * (scale / math.sqrt(inputs))
-        self.bias = jnp.full(outputs, bias, jnp.float32)
+    def __init__(
+        self, inputs: int, outputs: int, *, random: np.random.Generator, scale: float = 1.0, bias: float = 0.0
+    ):
+        """Uniform weights of deviation scale / √inputs, which keeps a unit variance; a scale of 0 starts at the bias."""
+        unit = random.uniform(-math.sqrt(3), math.sqrt(3), (inputs, outputs))
+        self.weight = jnp.asarray(unit * (scale / math.sqrt(inputs)), jnp.float32)
+        self.bias = jnp.asarray(np.full(outputs, bias), jnp.float32)
 
     def __call__(self, x: Array) -> Array:
         return x @ self.weight + self.bias
@@ -85,8 +93,8 @@ class LayerNorm(eqx.Module):
     bias: Array  # [width]
 
     def __init__(self, width: int):
-        self.gain = jnp.ones(width)
-        self.bias = jnp.zeros(width)
+        self.gain = jnp.asarray(np.ones(width), jnp.float32)
+        self.bias = jnp.asarray(np.zeros(width), jnp.float32)
 
     def __call__(self, x: Array) -> Array:
         centred = x - x.mean(-1, keepdims=True)
@@ -101,8 +109,8 @@ class Layer(eqx.Module):
     norm: LayerNorm | None
     activation: str = eqx.field(static=True)
 
-    def __init__(self, inputs: int, outputs: int, *, norm: bool, activation: str, key: Array):
-        self.linear = Linear(inputs, outputs, key=key)
+    def __init__(self, inputs: int, outputs: int, *, norm: bool, activation: str, random: np.random.Generator):
+        self.linear = Linear(inputs, outputs, random=random)
         self.norm = LayerNorm(outputs) if norm else None
         self.activation = activation
 
@@ -117,10 +125,9 @@ class ResidualBlock(eqx.Module):
     layer: Layer
     out: Linear
 
-    def __init__(self, width: int, *, norm: bool, activation: str, key: Array):
-        first, second = jax.random.split(key)
-        self.layer = Layer(width, width, norm=norm, activation=activation, key=first)
-        self.out = Linear(width, width, key=second)
+    def __init__(self, width: int, *, norm: bool, activation: str, random: np.random.Generator):
+        self.layer = Layer(width, width, norm=norm, activation=activation, random=random)
+        self.out = Linear(width, width, random=random)
 
     def __call__(self, x: Array, extra: Array | float = 0.0) -> Array:
         return x + self.out(self.layer(x, extra))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import equinox as eqx
-import jax
 
 from muzen.config import NetworkConfig
-from muzen.networks.blocks import Layer, Linear, ResidualBlock, activation, state_scaling
+from muzen.networks.blocks import Layer, Linear, ResidualBlock, activation, generator, state_scaling
 from muzen.types import Array
 
 # Logit of "goes on" before anything is learned: about 95 %, so that values reach through the first searches.
@@ -50,23 +49,24 @@ class MLPNetwork(eqx.Module):
         """Args as `make_network`; `players` is the number of values per state."""
         width, norm, name = config.width, config.norm, config.activation
         # Refuse an unknown name here, not when the network is first used.
-        activation(name), state_scaling(config.state_scaling)
-        keys = iter(jax.random.split(key, 16 + 2 * config.blocks))
+        activation(name)
+        state_scaling(config.state_scaling)
+        random = generator(key)
 
         def layer(inputs: int) -> Layer:
-            return Layer(inputs, width, norm=norm, activation=name, key=next(keys))
+            return Layer(inputs, width, norm=norm, activation=name, random=random)
 
         def blocks() -> tuple[ResidualBlock, ...]:
-            make = (ResidualBlock(width, norm=norm, activation=name, key=next(keys)) for _ in range(config.blocks))
+            make = (ResidualBlock(width, norm=norm, activation=name, random=random) for _ in range(config.blocks))
             return tuple(make)
 
         def head(outputs: int, bias: float = 0.0) -> Linear:
-            return Linear(width, outputs, key=next(keys), scale=0.0, bias=bias)
+            return Linear(width, outputs, random=random, scale=0.0, bias=bias)
 
         self.entry = layer(math.prod(observation_shape))
         self.representation_blocks = blocks()
         # Deviation 1, as strong as what the state itself contributes: the action must show from the start.
-        self.action_embedding = Linear(num_actions, width, key=next(keys), scale=math.sqrt(num_actions)).weight
+        self.action_embedding = Linear(num_actions, width, random=random, scale=math.sqrt(num_actions)).weight
         self.dynamics_blocks = blocks()
         self.prediction = layer(width)
         self.policy_head = head(num_actions)
@@ -74,8 +74,8 @@ class MLPNetwork(eqx.Module):
         self.transition = layer(width)
         self.reward_head = head(players * reward_bins)
         self.continues_head = head(1, _CONTINUES_BIAS)
-        self.projector = (layer(width), layer(width), Linear(width, width, key=next(keys)))
-        self.predictor = (layer(width), Linear(width, width, key=next(keys)))
+        self.projector = (layer(width), layer(width), Linear(width, width, random=random))
+        self.predictor = (layer(width), Linear(width, width, random=random))
         self.players = players
         self.scaling = config.state_scaling
 
@@ -143,7 +143,7 @@ def make_network(
       reward_bins: bins of the reward encoding.
       players: P; one value and reward per state for one player, one for the player to move for two (zero-sum),
         P for more.
-      key: a JAX random key; the same key gives the same weights.
+      key: a JAX random key; the same key gives the same weights. Not inside `jax.jit`: NumPy draws them.
 
     Raises:
       ConfigError: a setting is out of range or unknown.
