@@ -77,7 +77,7 @@ class Linear(eqx.Module):
     def __init__(
         self, inputs: int, outputs: int, *, random: np.random.Generator, scale: float = 1.0, bias: float = 0.0
     ):
-        """Uniform weights of deviation scale / √inputs, which keeps a unit variance; a scale of 0 starts at the bias."""
+        """Uniform weights of deviation scale / √inputs, to keep a unit variance; a scale of 0 starts at the bias."""
         unit = random.uniform(-math.sqrt(3), math.sqrt(3), (inputs, outputs))
         self.weight = jnp.asarray(unit * (scale / math.sqrt(inputs)), jnp.float32)
         self.bias = jnp.asarray(np.full(outputs, bias), jnp.float32)
