@@ -74,6 +74,18 @@ def test_a_batch_equals_its_rows_alone():
         np.testing.assert_allclose(together[i : i + 1], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("players", [1, 3])
+def test_heads_asked_together_say_what_they_say_alone(players):
+    net = network(players=players)
+    state = jax.random.uniform(KEY, (5, 8))
+    for together, alone in [
+        (net.prediction(state), (net.policy(state), net.value(state))),
+        (net.transition(state), (net.reward(state), net.continues(state))),
+    ]:
+        for a, b in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_one_key_gives_one_network():
     assert eqx.tree_equal(network(), network())
     assert not eqx.tree_equal(network(), network(key=jax.random.key(1)))

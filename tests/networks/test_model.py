@@ -127,6 +127,18 @@ def test_a_zero_sum_reward_is_the_actors():
     np.testing.assert_array_equal(prediction.to_play, [1, 0, 0])
 
 
+def test_logits_asked_together_are_those_asked_alone():
+    for m in (built_in(1), built_in(2), built_in(3), model(Facts(jnp.float32(1)))):
+        state = m.represent(OBSERVATION)
+        policy, value = m.prediction_logits(state)
+        reward, continues = m.transition_logits(state)
+        np.testing.assert_array_equal(policy, m.network.policy(state))
+        np.testing.assert_array_equal(value, m.value_logits(state))
+        np.testing.assert_array_equal(reward, m.reward_logits(state))
+        np.testing.assert_array_equal(continues, m.network.continues(state))
+    assert model().transition_logits(model().represent(OBSERVATION))[1] is None
+
+
 def test_own_view_is_undone_by_every_view():
     value, player = jnp.array([[2.0, -2.0], [3.0, -3.0]]), jnp.array([0, 1])
     m = model(players=2)
@@ -237,6 +249,7 @@ def wrong(**functions):
         ({"continues": lambda self, s: jnp.zeros((3, 1))}, r"network\.continues: shape \(3, 1\) .* must be \(3,\)"),
         ({"dynamics": lambda self, s, a: s[:, None]}, r"network\.dynamics: .* must be like the state"),
         ({"representation": lambda self, o: o @ jnp.ones((9, 9))}, r"network\.representation: fails on a batch"),
+        ({"prediction": lambda self, s: (s, s)}, r"network\.prediction: .* must be what policy and value return"),
         ({"project": lambda self, s: s, "predict": lambda self, s: s[:1]}, r"network\.predict: shape \(1,\)"),
     ],
 )

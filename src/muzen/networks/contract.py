@@ -27,6 +27,8 @@ class Network(Protocol):
       project(state) -> [B, D], predict(projected) -> [B, D]: for the consistency loss.
       to_play(state) -> [B, P] logits of who moves; otherwise players alternate.
       legal(state) -> [B, A] logits, above 0 where an action is legal; otherwise all are.
+      prediction(state) -> what policy and value return, as a pair: faster where they share layers.
+      transition(state) -> what reward and continues return, as a pair: faster where they share layers.
     """
 
     def representation(self, observation: Array) -> State:
@@ -150,6 +152,11 @@ def check_network(model: NetworkModel, observation_shape: tuple[int, ...]) -> No
     ):
         if hasattr(network, name) and (name != "to_play" or model.players > 1):
             expect(name, ask(name, state), shape)
+    for name, parts in (("prediction", ("policy", "value")), ("transition", ("reward", "continues"))):
+        if hasattr(network, name):
+            got, wanted = ask(name, state), tuple(ask(part, state) for part in parts)
+            if jax.tree.map(lambda x: x.shape, got) != jax.tree.map(lambda x: x.shape, wanted):
+                raise ConfigError(f"network.{name}: returns {got}; must be what {' and '.join(parts)} return, {wanted}")
     if model.learns_consistency:
         projected = ask("project", state)
         expect("predict", ask("predict", projected), projected.shape)

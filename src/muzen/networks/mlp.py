@@ -25,10 +25,10 @@ class MLPNetwork(eqx.Module):
     representation_blocks: tuple[ResidualBlock, ...]
     action_embedding: Array  # [A, width]
     dynamics_blocks: tuple[ResidualBlock, ...]
-    prediction: Layer
+    prediction_layer: Layer
     policy_head: Linear
     value_head: Linear
-    transition: Layer
+    transition_layer: Layer
     reward_head: Linear
     continues_head: Linear
     projector: tuple[Layer, Layer, Linear]
@@ -68,10 +68,10 @@ class MLPNetwork(eqx.Module):
         # Deviation 1, as strong as what the state itself contributes: the action must show from the start.
         self.action_embedding = Linear(num_actions, width, random=random, scale=math.sqrt(num_actions)).weight
         self.dynamics_blocks = blocks()
-        self.prediction = layer(width)
+        self.prediction_layer = layer(width)
         self.policy_head = head(num_actions)
         self.value_head = head(players * value_bins)
-        self.transition = layer(width)
+        self.transition_layer = layer(width)
         self.reward_head = head(players * reward_bins)
         self.continues_head = head(1, _CONTINUES_BIAS)
         self.projector = (layer(width), layer(width), Linear(width, width, random=random))
@@ -96,19 +96,29 @@ class MLPNetwork(eqx.Module):
 
     def reward(self, state: Array) -> Array:
         """[B, width] -> [B, bins] or [B, P, bins]: logits of the reward of the step that led here."""
-        return self._per_player(self.reward_head(self.transition(state)))
+        return self._per_player(self.reward_head(self.transition_layer(state)))
 
     def policy(self, state: Array) -> Array:
         """[B, width] -> [B, A] logits."""
-        return self.policy_head(self.prediction(state))
+        return self.policy_head(self.prediction_layer(state))
 
     def value(self, state: Array) -> Array:
         """[B, width] -> [B, bins] or [B, P, bins] logits."""
-        return self._per_player(self.value_head(self.prediction(state)))
+        return self._per_player(self.value_head(self.prediction_layer(state)))
 
     def continues(self, state: Array) -> Array:
         """[B, width] -> [B] logit that the step that led here did not terminate the episode."""
-        return self.continues_head(self.transition(state))[..., 0]
+        return self.continues_head(self.transition_layer(state))[..., 0]
+
+    def prediction(self, state: Array) -> tuple[Array, Array]:
+        """Policy and value at once: a gradient then passes through their shared layer once."""
+        hidden = self.prediction_layer(state)
+        return self.policy_head(hidden), self._per_player(self.value_head(hidden))
+
+    def transition(self, state: Array) -> tuple[Array, Array]:
+        """Reward and continuation at once: a gradient then passes through their shared layer once."""
+        hidden = self.transition_layer(state)
+        return self._per_player(self.reward_head(hidden)), self.continues_head(hidden)[..., 0]
 
     def project(self, state: Array) -> Array:
         """[B, width] -> [B, width]: the space in which unrolled and real states are compared."""

@@ -104,6 +104,16 @@ class NetworkModel(eqx.Module):
         """The network's states -> [B, V, bins], V = 1, or P for more than two players."""
         return _with_player_axis(self.network.reward(state))
 
+    def prediction_logits(self, state: State) -> tuple[Array, Array]:
+        """f: the network's states -> policy logits [B, A] and value logits [B, V, bins], in one pass where it can."""
+        policy, value = self._prediction(state)
+        return policy, _with_player_axis(value)
+
+    def transition_logits(self, state: State) -> tuple[Array, Array | None]:
+        """What led to the states -> reward logits [B, V, bins], and continuation logits [B] or None where not learned."""
+        reward, continues = self._transition(state)
+        return _with_player_axis(reward), continues
+
     def own_view(self, x: Array, player: Array) -> Array:
         """What the network is trained on of numbers per player.
 
@@ -151,23 +161,36 @@ class NetworkModel(eqx.Module):
         else:
             actor, following = state.to_play, self.network.dynamics(state.network, action)
             to_play = self._learned_to_play(following, (actor + 1) % self.players)
-        reward = self.every_view(_decoded(self.reward_encoding, self.network.reward(following)), actor)
-        discount = jnp.full(action.shape, self.gamma)
-        if self.learns_discount:
-            discount = self.gamma * jax.nn.sigmoid(self.network.continues(following))
+        reward_logits, continues = self._transition(following)
+        reward = self.every_view(_decoded(self.reward_encoding, reward_logits), actor)
+        going_on = jnp.ones(action.shape) if continues is None else jax.nn.sigmoid(continues)
+        discount = self.gamma * going_on
         return self._predict(following, reward, discount, to_play)
 
     def _predict(self, state: State, reward: Array, discount: Array, to_play: Array) -> Prediction:
-        value = self.every_view(_decoded(self.value_encoding, self.network.value(state)), to_play)
+        policy_logits, value_logits = self._prediction(state)
+        value = self.every_view(_decoded(self.value_encoding, value_logits), to_play)
         return Prediction(
             reward=reward,
             discount=discount,
             to_play=to_play,
             legal=self._legal(state, to_play.shape[0]),
             value=value,
-            policy_logits=self.network.policy(state),
+            policy_logits=policy_logits,
             state=state if self.players == 1 else TurnState(state, to_play),
         )
+
+    def _prediction(self, state: State) -> tuple[Array, Array]:
+        if hasattr(self.network, "prediction"):
+            return self.network.prediction(state)
+        return self.network.policy(state), self.network.value(state)
+
+    def _transition(self, state: State) -> tuple[Array, Array | None]:
+        if not self.learns_discount:
+            return self.network.reward(state), None
+        if hasattr(self.network, "transition"):
+            return self.network.transition(state)
+        return self.network.reward(state), self.network.continues(state)
 
     def _learned_to_play(self, state: State, otherwise: Array) -> Array:
         if self.players == 1 or not hasattr(self.network, "to_play"):
