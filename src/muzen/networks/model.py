@@ -110,7 +110,7 @@ class NetworkModel(eqx.Module):
         return policy, _with_player_axis(value)
 
     def transition_logits(self, state: State) -> tuple[Array, Array | None]:
-        """What led to the states -> reward logits [B, V, bins], and continuation logits [B] or None where not learned."""
+        """What led to the states -> reward logits [B, V, bins], and continuation logits [B] or None if not learned."""
         reward, continues = self._transition(state)
         return _with_player_axis(reward), continues
 
