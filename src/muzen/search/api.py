@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from muzen.errors import SearchError
 from muzen.search import gumbel, host, puct, rules, xla
@@ -41,7 +42,7 @@ def search(
     *,
     simulations: int,
     rule: Gumbel | Puct = Gumbel(),  # noqa: B008 - frozen
-    explore: bool | Array = False,
+    explore: bool | float | Array = False,
     temperature: float | Array = 1.0,
     path: Literal["auto", "xla", "host"] = "auto",
     max_depth: int | None = None,
@@ -58,8 +59,9 @@ def search(
       key: a JAX random key.
       simulations: network evaluations per root, at least 1.
       rule: `Gumbel(...)` or `Puct(...)`.
-      explore: add the rule's noise and sample the action (self-play); False is greedy and uses no noise. May be
-        traced.
+      explore: add the rule's noise and sample the action (self-play); False is greedy and uses no noise. A
+        number, or one for each root [B], scales the noise that the action is sampled with: the action is then
+        drawn from the improved policy at that temperature. May be traced.
       temperature: pUCT's action is sampled from N^(1/temperature) when exploring; 0 takes the most visited.
       path: "xla" runs the tree inside the XLA program (CPU), "host" from a Python loop; "auto" takes "xla"
         where a self-test passes. Both give the same visits.
@@ -75,18 +77,21 @@ def search(
     Source: MuZero, arXiv:1911.08265; Gumbel MuZero, ICLR 2022.
     """
     _check(root, simulations, rule, temperature, path, max_depth)
-    path = _choose_path(path)
-    traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((model, root, key, explore, temperature)))
+    _check_explore(explore, np.shape(root.policy_logits)[0])
+    chosen = _choose_path(path)
+    # A plain bool is compiled in: a search without noise compiles in half the time.
+    fixed, explore = (explore, 0.0) if isinstance(explore, bool) else (None, explore)
+    traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((model, root, key, explore, temperature)))
     if not traced:
         _check_legal(root)
     leaves, structure = jax.tree.flatten(model)
     arrays = [x for x in leaves if isinstance(x, jax.Array | np.ndarray)]
     static = _Static(structure, tuple(None if isinstance(x, jax.Array | np.ndarray) else x for x in leaves))
-    if path == "xla":
-        return _search_xla(static, simulations, max_depth, arrays, root, key, rule, explore, temperature)
+    if chosen == "xla":
+        return _search_xla(static, simulations, max_depth, fixed, arrays, root, key, rule, explore, temperature)
     if traced:
         raise SearchError("path: the host path cannot be traced; call search outside jit and scan, or use path='xla'")
-    prepared, root = _prepare_jit(simulations, max_depth, root, key, rule, explore, temperature)
+    prepared, root = _prepare_jit(simulations, max_depth, fixed, root, key, rule, explore, temperature)
     ask = partial(_expand_jit, static, arrays)
     answers, tree, states = host.run(_name(rule), ask, root, prepared, simulations)
     return _result(answers, tree, states)
@@ -103,9 +108,9 @@ class _Static(NamedTuple):
         return jax.tree.unflatten(self.structure, [next(found) if x is None else x for x in self.leaves])
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _search_xla(static, simulations, max_depth, arrays, root, key, rule, explore, temperature):
-    prepared, root = _prepare(simulations, max_depth, root, key, rule, explore, temperature)
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _search_xla(static, simulations, max_depth, fixed, arrays, root, key, rule, explore, temperature):
+    prepared, root = _prepare(simulations, max_depth, fixed, root, key, rule, explore, temperature)
     recurrent = partial(_recurrent, static, arrays)
     answers, tree, states = xla.run(_name(rule), recurrent, root, prepared, simulations)
     return _result(answers, tree, states)
@@ -116,14 +121,20 @@ def _expand_jit(static, arrays, states, k, parent, action):
     return host.expand(partial(_recurrent, static, arrays), states, k, parent, action)
 
 
-def _prepare(simulations, max_depth, root, key, rule, explore, temperature) -> tuple[Prepared, Prediction]:
+def _prepare(simulations, max_depth, fixed, root, key, rule, explore, temperature) -> tuple[Prepared, Prediction]:
     """Root logits, noise, tables and settings as the kernels read them."""
     root = _typed(root)
     logits = jnp.where(root.legal, root.policy_logits, -jnp.inf)
     top = logits.max(-1, keepdims=True)
-    logits = jnp.where(root.legal, jnp.maximum(logits - jnp.where(jnp.isfinite(top), top, 0.0), _LOWEST_LOGIT), -jnp.inf)
+    logits = jnp.where(
+        root.legal, jnp.maximum(logits - jnp.where(jnp.isfinite(top), top, 0.0), _LOWEST_LOGIT), -jnp.inf
+    )
     kernels = _RULES[type(rule)]
-    logits, scores, noise = kernels.root_noise(rule, key, logits, root.legal, explore)
+    explore = explore if fixed is None else fixed
+    if explore is False:
+        scores, noise = logits, jnp.zeros_like(logits)
+    else:
+        logits, scores, noise = kernels.root_noise(rule, key, logits, root.legal, explore)
     bounds = (np.inf, -np.inf) if rule.bounds is None else rule.bounds
     numbers = [
         float(MODES[rule.normalise]),
@@ -139,7 +150,7 @@ def _prepare(simulations, max_depth, root, key, rule, explore, temperature) -> t
     return Prepared(settings, table, logits, scores, noise, bounds), root
 
 
-_prepare_jit = jax.jit(_prepare, static_argnums=(0, 1))
+_prepare_jit = jax.jit(_prepare, static_argnums=(0, 1, 2))
 
 
 def _recurrent(static: _Static, arrays: list[Any], state: Any, action: Any) -> Prediction:
@@ -160,7 +171,9 @@ def _typed(prediction: Prediction) -> Prediction:
 
 
 def _result(answers: Any, tree: Any, states: Any) -> SearchResult:
-    return SearchResult(*answers, tree=Tree(*tree[:4], states))
+    action, policy, value, visits, q = answers
+    nodes, values, rows, interval, _ = tree
+    return SearchResult(action, policy, value, visits, q, Tree(nodes, values, rows, interval, states))
 
 
 def _name(rule: Any) -> str:
@@ -214,6 +227,11 @@ def check_prediction(name: str, prediction: Any) -> None:
     for leaf in jax.tree.leaves(prediction.state):
         if np.ndim(leaf) < 1 or np.shape(leaf)[0] != batch:
             raise SearchError(f"{name}.state: an array of shape {np.shape(leaf)} has no leading axis of {batch} states")
+
+
+def _check_explore(explore: Any, batch: int) -> None:
+    if np.ndim(explore) > 1 or np.size(explore) not in (1, batch):
+        raise SearchError(f"explore: shape {np.shape(explore)} is neither one value nor one for each of {batch} roots")
 
 
 def _check_legal(root: Prediction) -> None:

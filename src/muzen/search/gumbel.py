@@ -15,7 +15,7 @@ import numpy as np
 
 from muzen.search import rules
 from muzen.search.loop import step
-from muzen.search.tree import C_SCALE, C_VISIT, MODE, RAW, SPAN_FLOOR, SUM, compiled, exp, sum_exp
+from muzen.search.tree import C_SCALE, C_VISIT, MODE, RAW, SPAN_FLOOR, SUM, compiled, exp, inlined, sum_exp
 
 
 @jax.tree_util.register_dataclass
@@ -72,9 +72,9 @@ def table(rule: Gumbel, simulations: int) -> np.ndarray:
 
 
 def root_noise(rule: Gumbel, key: jax.Array, logits: jax.Array, legal: jax.Array, explore: Any):
-    """(logits, scores, action noise): Gumbel noise for each root and action, 0 where not exploring."""
+    """(logits, scores, action noise): Gumbel noise for each root and action times `explore`, 0 where not exploring."""
     gumbel = jax.random.gumbel(key, logits.shape, jnp.float32)
-    return logits, logits + jnp.where(explore, gumbel, 0.0), jnp.zeros_like(logits)
+    return logits, logits + gumbel * rules.per_root(explore), jnp.zeros_like(logits)
 
 
 @compiled
@@ -171,6 +171,35 @@ def best_child(nodes, b, first, considered, offset, s):
 
 
 @compiled
+def choose_of_two(buffers, inputs, b, n):
+    """`choose_interior` where one action is visited and others are not, the most frequent case, without loops."""
+    settings = inputs.settings
+    node = buffers.nodes[b, n]
+    child = buffers.nodes[b, node.first]
+    q, visits = float(child.q), float(child.visits)
+    mixed = (float(buffers.values[b, n, node.to_play, RAW]) + visits * q) / (1.0 + visits)
+    s = (float(settings[C_VISIT]) + visits) * float(settings[C_SCALE])
+    mode = settings[MODE]
+    if mode != 2.0:
+        low, high = (q, mixed) if q < mixed else (mixed, q)
+        floor = float(settings[SPAN_FLOOR])
+        if mode == 0.0:
+            floor = floor if floor > 1e-8 else 1e-8
+        else:
+            low = float(buffers.interval[b, node.to_play, 0])
+            high = float(buffers.interval[b, node.to_play, 1])
+            mixed = low if mixed < low else (high if mixed > high else mixed)
+        span = high - low
+        s = s / (span if span > floor else floor) if high > low else 0.0
+    # One softmax term is 1; the other is exp of minus their distance.
+    difference = float(child.score) - float(node.best_score) + s * (q - mixed)
+    e = float(exp(np.float32(-abs(difference))))
+    child_e, best_e = (1.0, e) if difference >= 0 else (e, 1.0)
+    gain = (child_e - best_e) * (1.0 + visits) - visits * (child_e + best_e * node.rest)
+    return node.first if gain > 0 or (gain == 0 and child.action < node.best) else 0
+
+
+@compiled
 def choose_interior(buffers, inputs, b, n):
     """argmax π'(a) - N(a) / (1 + ΣN) with π' = softmax(logits + σ(completed q))."""
     nodes = buffers.nodes
@@ -179,6 +208,10 @@ def choose_interior(buffers, inputs, b, n):
         return 0
     if node.best < 0 and node.children == 1:
         return node.first
+    if node.best >= 0 and node.rest < 0:
+        node.rest = sum_exp(buffers.rows[b, n], node.best_score)
+    if node.children == 1:
+        return choose_of_two(buffers, inputs, b, n)
     total, _, _, offset, s, unvisited = scaled_q(buffers, inputs, b, n)
     highest = float(node.best_score) + unvisited if node.best >= 0 else -np.inf
     best_x = highest
@@ -189,41 +222,40 @@ def choose_interior(buffers, inputs, b, n):
         c = nodes[b, c].sibling
     best_e, mass = 0.0, 0.0
     if node.best >= 0:
-        if node.rest < 0:
-            node.rest = sum_exp(buffers.rows[b, n], node.best_score)
         best_e = float(exp(np.float32(best_x - highest)))
         mass = best_e * node.rest
     c = node.first
     while c != 0:
-        mass += float(exp(np.float32(float(nodes[b, c].score) + s * (float(nodes[b, c].q) - offset) - highest)))
-        c = nodes[b, c].sibling
-    norm, share = 1.0 / mass, 1.0 / (1.0 + total)
+        child = nodes[b, c]
+        child.scale = exp(np.float32(float(child.score) + s * (float(child.q) - offset) - highest))
+        mass += float(child.scale)
+        c = child.sibling
+    # π'(a) - N(a) / (1 + ΣN), times (1 + ΣN) and the softmax's denominator.
     chosen, action = 0, node.best
-    highest_difference = best_e * norm if node.best >= 0 else -np.inf
+    highest = best_e * (1.0 + total) if node.best >= 0 else -np.inf
     c = node.first
     while c != 0:
         child = nodes[b, c]
-        e = float(exp(np.float32(float(child.score) + s * (float(child.q) - offset) - highest)))
-        d = e * norm - child.visits * share
-        if d > highest_difference or (d == highest_difference and child.action < action):
-            chosen, highest_difference, action = c, d, child.action
+        x = float(child.scale) * (1.0 + total) - child.visits * mass
+        if x > highest or (x == highest and child.action < action):
+            chosen, highest, action = c, x, child.action
         c = child.sibling
     return chosen
 
 
-@compiled
+@inlined
 def choose(buffers, inputs, b, n):
     """Child of node n to walk to, or 0 for its best unvisited action."""
     return choose_root(buffers, inputs, b) if n == 0 else choose_interior(buffers, inputs, b, n)
 
 
-@compiled
+@inlined
 def gumbel_step(buffers, inputs, k, leaf):
     """`loop.step` with Gumbel MuZero's choice."""
     step(choose, buffers, inputs, k, leaf)
 
 
-@compiled
+@inlined
 def gumbel_finish(buffers, inputs, noise, action, policy, value, visits, q):
     """Answers of B finished trees: action among the most visited, policy softmax(logits + σ(completed q))."""
     nodes = buffers.nodes

@@ -24,12 +24,13 @@ from muzen.search.tree import (
 )
 
 
-@compiled
+@inlined
 def start(buffers, bounds, scores, root):
     """Write B roots and choose their first edge: with nothing visited, every rule follows the score."""
     for b in range(scores.shape[0]):
-        write_node(buffers, b, 0, root.to_play[b], root.discount[b], root.reward[b], root.value[b], scores[b],
-                   root.legal[b])
+        write_node(
+            buffers, b, 0, root.to_play[b], root.discount[b], root.reward[b], root.value[b], scores[b], root.legal[b]
+        )
         for p in range(buffers.values.shape[2]):
             buffers.interval[b, p, 0] = bounds[0]
             buffers.interval[b, p, 1] = bounds[1]
@@ -107,8 +108,17 @@ def step(choose, buffers, inputs, k, leaf):
     for b in range(buffers.pending.shape[0]):
         at = buffers.pending[b, LEAF]
         if at < 0:
-            write_node(buffers, b, k, leaf.to_play[b], leaf.discount[b], leaf.reward[b], leaf.value[b],
-                       leaf.policy_logits[b], leaf.legal[b])
+            write_node(
+                buffers,
+                b,
+                k,
+                leaf.to_play[b],
+                leaf.discount[b],
+                leaf.reward[b],
+                leaf.value[b],
+                leaf.policy_logits[b],
+                leaf.legal[b],
+            )
             attach(buffers, b, buffers.pending[b, PARENT], buffers.pending[b, ACTION], k, inputs.logits)
             # The backup counts the first visit.
             buffers.nodes[b, k].visits = 0
@@ -118,4 +128,5 @@ def step(choose, buffers, inputs, k, leaf):
         else:
             clear_leaf(buffers, b, k)
         backup(buffers, b, at)
-        select(choose, buffers, inputs, b)
+        if k + 1 < buffers.nodes.shape[1]:
+            select(choose, buffers, inputs, b)

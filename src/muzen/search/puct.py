@@ -15,7 +15,7 @@ import numpy as np
 
 from muzen.search import rules
 from muzen.search.loop import step
-from muzen.search.tree import MODE, SPAN_FLOOR, SUM, TEMPERATURE, compiled, exp, sum_exp
+from muzen.search.tree import MODE, SPAN_FLOOR, SUM, TEMPERATURE, compiled, exp, inlined, sum_exp
 
 
 @jax.tree_util.register_dataclass
@@ -61,20 +61,34 @@ def table(rule: Puct, simulations: int) -> jax.Array:
 
 
 def root_noise(rule: Puct, key: jax.Array, logits: jax.Array, legal: jax.Array, explore: Any):
-    """(logits, scores, action noise): the root's log prior with Dirichlet noise, and Gumbel noise to sample with."""
+    """(logits, scores, action noise): the root's log prior with Dirichlet noise, and Gumbel noise to sample with.
+
+    The prior of a root has noise where `explore` is above 0; the action noise is multiplied by it.
+    """
     noise_key, action_key = jax.random.split(key)
     count = jnp.maximum(legal.sum(-1, keepdims=True), 1)
     alpha = jnp.where(jnp.asarray(rule.dirichlet_alpha) > 0, rule.dirichlet_alpha, 10.0 / count)
+    scale = rules.per_root(explore)
 
     def noisy():
-        log_gamma = jax.random.loggamma(noise_key, jnp.broadcast_to(alpha, logits.shape), dtype=jnp.float32)
-        noise = jax.nn.softmax(jnp.where(legal, log_gamma, -jnp.inf), axis=-1)
-        prior = (1 - rule.dirichlet_fraction) * jax.nn.softmax(logits, axis=-1) + rule.dirichlet_fraction * noise
+        sample = jax.random.loggamma(noise_key, jnp.broadcast_to(alpha, logits.shape), dtype=jnp.float32)
+        fraction = jnp.where(scale > 0, rule.dirichlet_fraction, 0.0)
+        prior = (1 - fraction) * _softmax(logits, legal) + fraction * _softmax(sample, legal)
         mixed = jnp.where(legal, jnp.log(jnp.maximum(prior, jnp.finfo(jnp.float32).tiny)), -jnp.inf)
-        return mixed - mixed.max(-1, keepdims=True), jax.random.gumbel(action_key, logits.shape, jnp.float32)
+        top = jnp.where(legal.any(-1, keepdims=True), mixed.max(-1, keepdims=True), 0.0)
+        mixed = jnp.where(scale > 0, mixed - top, logits)
+        return mixed, jax.random.gumbel(action_key, logits.shape, jnp.float32) * scale
 
-    scores, action_noise = jax.lax.cond(explore, noisy, lambda: (logits, jnp.zeros_like(logits)))
+    if explore is True:
+        scores, action_noise = noisy()
+    else:
+        scores, action_noise = jax.lax.cond((scale > 0).any(), noisy, lambda: (logits, jnp.zeros_like(logits)))
     return scores, scores, action_noise
+
+
+def _softmax(logits: jax.Array, legal: jax.Array) -> jax.Array:
+    """Over the legal actions; 0 elsewhere, and everywhere where none is."""
+    return jax.nn.softmax(logits, axis=-1, where=legal)
 
 
 @compiled
@@ -146,13 +160,13 @@ def prior_scale(buffers, b, n):
     return np.float32(1.0) / total
 
 
-@compiled
+@inlined
 def puct_step(buffers, inputs, k, leaf):
     """`loop.step` with pUCT's choice."""
     step(choose, buffers, inputs, k, leaf)
 
 
-@compiled
+@inlined
 def puct_finish(buffers, inputs, noise, action, policy, value, visits, q):
     """Answers of B finished trees: the visit distribution, and an action sampled from N^(1/T), in logs."""
     nodes = buffers.nodes

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from muzen.errors import SearchError
 from muzen.search.tree import MODES
 
@@ -25,6 +28,11 @@ def check_at_least(name: str, value: Any, low: float, high: float = math.inf) ->
     if isinstance(value, str | bytes | bool) or (is_number(value) and not low <= value <= high):
         limit = f"at least {low}" if high == math.inf else f"from {low} to {high}"
         raise SearchError(f"{name}: {value!r} is not a number of {limit}")
+
+
+def per_root(explore: Any) -> jax.Array:
+    """The scale of the noise as [1, 1] or [B, 1]: a bool or number for all roots, or [B] numbers."""
+    return jnp.asarray(explore, jnp.float32).reshape(-1, 1)
 
 
 def check_common(rule: str, normalise: Any, span_floor: Any, bounds: Any) -> None:

@@ -36,7 +36,7 @@ NODE = np.dtype(
         ("best_score", np.float32),  # score of `best`
         ("top", np.float32),  # highest score of all legal actions
         ("rest", np.float32),  # Gumbel: sum of exp(score - best_score) over unvisited; pUCT: prior of best; <0: stale
-        ("scale", np.float32),  # pUCT: 1 / sum of exp(score - top) over legal; <0: stale
+        ("scale", np.float32),  # pUCT: 1 / sum of exp(score - top) over legal, <0: stale; Gumbel: scratch
     ]
 )
 WORDS = NODE.itemsize // 4
@@ -56,7 +56,7 @@ _ORDERED_MINUS_INF = np.int32(-2139095041)
 _SIGN = np.int32(31)
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 
-compiled = nb.njit(error_model="numpy", nogil=True)
+compiled = nb.njit(error_model="numpy", nogil=True, forceinline=True)
 # For functions that take a function: one passed as an argument would keep the caller out of the disk cache.
 inlined = nb.njit(error_model="numpy", nogil=True, inline="always")
 
@@ -277,8 +277,7 @@ def children(tree: Tree, root: int = 0, node: int = 0) -> list[Child]:
     nodes = records(tree)
     if not 0 <= root < nodes.shape[0] or not 0 <= node < nodes.shape[1]:
         raise SearchError(
-            f"children: root {root}, node {node} is outside the tree of "
-            f"{nodes.shape[0]} roots x {nodes.shape[1]} nodes"
+            f"children: root {root}, node {node} is outside the tree of {nodes.shape[0]} roots x {nodes.shape[1]} nodes"
         )
     values, found = np.asarray(tree.values[root]), []
     n = int(nodes[root, node]["first"])

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,14 @@ import jax.numpy as jnp
 import numba as nb
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
+from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
+from numba.extending import intrinsic
 
 from muzen.search import gumbel, loop, puct
 from muzen.search.cache import compile_cached, source_version
 from muzen.search.tree import ACTION, NODE, PARENT, WORDS, Buffers, Inputs, Leaf, compiled
 from muzen.types import Prediction
 
-_log = logging.getLogger(__name__)
 _API = (0, 3)
 _RECORD = nb.from_dtype(NODE)
 _ARGS, _RETS = 40, 80
@@ -42,7 +41,7 @@ _ARGS, _RETS = 40, 80
 
 # --- reading the call frame ---------------------------------------------------------------------------------------
 def _load(bits: int, result: Any):
-    @nb.extending.intrinsic
+    @intrinsic
     def load(typing_context, address):
         def generate(context, builder, signature, arguments):
             return builder.load(builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer()))
@@ -53,7 +52,7 @@ def _load(bits: int, result: Any):
 
 
 def _pointer(element: Any):
-    @nb.extending.intrinsic
+    @intrinsic
     def pointer(typing_context, address):
         def generate(context, builder, signature, arguments):
             return builder.inttoptr(arguments[0], context.get_value_type(types.CPointer(element)))
@@ -63,8 +62,7 @@ def _pointer(element: Any):
     return pointer
 
 
-@nb.extending.intrinsic
-def _copy_bytes(typing_context, target, source, count):
+def _copy(typing_context, target, source, count):
     def generate(context, builder, signature, arguments):
         byte = ir.IntType(8).as_pointer()
         copy = builder.module.declare_intrinsic("llvm.memcpy", [byte, byte, ir.IntType(64)])
@@ -75,8 +73,16 @@ def _copy_bytes(typing_context, target, source, count):
     return types.void(types.int64, types.int64, types.int64), generate
 
 
-_load_i64, _load_i32 = _load(64, types.int64), _load(32, types.int32)
-_f32, _i32, _u8, _node = (_pointer(t) for t in (types.float32, types.int32, types.uint8, _RECORD))
+_copy_bytes: Any = intrinsic(_copy)
+
+
+# Called from kernels only, without the typing context that a type checker sees.
+_load_i64: Any = _load(64, types.int64)
+_load_i32: Any = _load(32, types.int32)
+_f32: Any = _pointer(types.float32)
+_i32: Any = _pointer(types.int32)
+_u8: Any = _pointer(types.uint8)
+_node: Any = _pointer(_RECORD)
 _always = functools.partial(nb.njit, inline="always", error_model="numpy")
 
 
@@ -216,8 +222,8 @@ def _finish(run, frame):
     )
 
 
-def _functions(version: int) -> list[Any]:
-    """The calls, with `version` in their closure for the disk cache."""
+def _functions(version: int) -> dict[str, Any]:
+    """The calls by name, with `version` in their closure for the disk cache."""
 
     def probe(frame):
         if version < 0 or _answers_metadata(frame):
@@ -262,7 +268,7 @@ def _functions(version: int) -> list[Any]:
         _finish(puct.puct_finish, frame)
         return 0
 
-    return [probe, start, gumbel_step, puct_step, gumbel_finish, puct_finish]
+    return {f.__name__: f for f in (probe, start, gumbel_step, puct_step, gumbel_finish, puct_finish)}
 
 
 _C_FUNCTION = functools.partial(nb.cfunc, types.int64(types.int64), error_model="numpy")
@@ -270,15 +276,14 @@ _kept: list[Any] = []  # XLA holds bare addresses: the compiled functions must o
 
 
 @functools.cache
-def register() -> None:
-    """Compile or load the calls and tell XLA of them, once per process, at the first search."""
+def register(name: str) -> None:
+    """Compile or load one call and tell XLA of it, once per process, when a search first needs it."""
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    for function in _functions(source_version()):
-        call = compile_cached(_C_FUNCTION, function)
-        _kept.append(call)
-        target = capsule(call.address, b"xla._CUSTOM_CALL_TARGET", None)
-        jax.ffi.register_ffi_target(f"muzen_{function.__name__}", target, platform="cpu")
+    call = compile_cached(_C_FUNCTION, _functions(source_version())[name])
+    _kept.append(call)
+    target = capsule(call.address, b"xla._CUSTOM_CALL_TARGET", None)
+    jax.ffi.register_ffi_target(f"muzen_{name}", target, platform="cpu")
 
 
 @functools.cache
@@ -293,7 +298,7 @@ def unavailable() -> str:
         # A newer minor version still serves this one; another major version, or an older one, does not.
         if len(version) != 2 or version[0] != _API[0] or version[1] < _API[1]:
             return f"XLA's FFI has version {version}, not {_API}"
-        register()
+        register("probe")
         with jax.ensure_compile_time_eval():
             probe = jax.ffi.ffi_call("muzen_probe", jax.ShapeDtypeStruct((3,), jnp.float32))
             answer = np.asarray(jax.jit(probe)(np.arange(6, dtype=np.float32).reshape(2, 3)))
@@ -320,6 +325,8 @@ def run(name: str, recurrent: Any, root: Prediction, prepared: Any, simulations:
     Returns:
       (action, policy, value, visits, q), tree buffers (5), states.
     """
+    for call in ("start", f"{name}_step", f"{name}_finish"):
+        register(call)
     batch, actions = prepared.scores.shape
     players, nodes = root.value.shape[1], simulations + 1
     of = jax.ShapeDtypeStruct
