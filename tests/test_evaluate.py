@@ -80,3 +80,18 @@ def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
 
 def test_the_interval_of_equal_returns_is_a_point():
     assert confidence_interval(np.full(10, 500.0)) == (500.0, 500.0)
+
+
+class Endless(SeededLength):
+    """Never ends by itself."""
+
+    def reset(self, seed: int) -> TimeStep:
+        self.t, self.length = 0, 10**9
+        return self._now(0.0)
+
+
+def test_an_episode_that_never_ends_is_cut_off_and_counted():
+    agent = Agent(None, FixedPlanner(), Endless.spec)  # type: ignore[arg-type]
+    result = evaluate(agent, Endless, episodes=40, seed=0, max_steps=9)
+    assert result["returns"] == [9.0] * 40
+    assert result["cut"] == 40

@@ -10,6 +10,7 @@ from typing import Any
 
 from muzen import envs
 from muzen.agent import Agent
+from muzen.caches import use_compilation_cache
 from muzen.callbacks import Callback
 from muzen.config import Config, override
 from muzen.diagnose import Finding, UnrollReport, findings, unroll_against
@@ -190,6 +191,7 @@ def _carry_on(experiment: Experiment) -> Run:
                 experiment.make_env,
                 episodes=config.evaluate.episodes,
                 seed=config.evaluate.seed,
+                max_steps=config.evaluate.max_steps,
                 progress=experiment.on_evaluation,
             )
             folder.write_json(EVALUATION_FILE, result)
@@ -224,6 +226,7 @@ def load(
         config = override(config, {"evaluate.simulations": simulations})
     saved = Checkpoint(opened.path).load()
     spec = spec_from_dict(saved.state["spec"], opened.path)
+    use_compilation_cache()
     model = make_model(config, spec, network, value_encoding, reward_encoding)
     model = restore_model(model, saved.arrays, opened.path)
     return make_agent(config, spec, model, saved.state["env_steps"], saved.state["value_spread"])

@@ -184,6 +184,8 @@ class EvaluateConfig:
     """Simulations per move; 0: as in self-play."""
     seed: int = 1_000_000
     """First seed of the evaluation episodes."""
+    max_steps: int = 27_000
+    """Environment steps after which an evaluation episode is cut off, where the environment has no limit of its own."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ def evaluate(
     *,
     episodes: int = 100,
     seed: int = 0,
+    max_steps: int = 27_000,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Play greedy episodes and sum their rewards.
@@ -45,18 +46,19 @@ def evaluate(
       make: makes one environment.
       episodes: how many, at least 1.
       seed: of the episodes.
+      max_steps: environment steps after which an episode is cut off; `cut` counts those.
       progress: called with (episodes done, episodes) after each one.
 
     Returns:
-      env_id, episodes, mean_return, std_return, ci95 (low, high), env_steps_trained, returns, lengths, seed and
-      simulations.
+      env_id, episodes, mean_return, std_return, ci95 (low, high), env_steps_trained, returns, lengths, seed,
+      simulations, and cut, the episodes that `max_steps` ended.
     """
     lanes = min(LANES, episodes)
     envs = [make() for _ in range(lanes)]
     returns, lengths = np.zeros(episodes), np.zeros(episodes, int)
     number = list(range(lanes))  # the episode in each lane
     now = [env.reset(episode_seed(seed, EVALUATION_WORKER, 0, i)) for i, env in enumerate(envs)]
-    key, following, done = jax.random.key(seed), lanes, 0
+    key, following, done, cut = jax.random.key(seed), lanes, 0, 0
     try:
         while done < episodes:
             plan = agent.planner.plan(
@@ -73,8 +75,10 @@ def evaluate(
                 now[lane] = step = env.step(int(plan.action[lane]))
                 returns[i] += step.reward[0]
                 lengths[i] += 1
-                if step.terminated or step.truncated:
+                over = step.terminated or step.truncated
+                if over or lengths[i] >= max_steps:
                     done += 1
+                    cut += not over
                     if progress is not None:
                         progress(done, episodes)
                     number[lane], following = following, following + 1
@@ -94,4 +98,5 @@ def evaluate(
         "lengths": lengths.tolist(),
         "seed": seed,
         "simulations": agent.planner.simulations,
+        "cut": cut,
     }

@@ -25,6 +25,7 @@ import numpy as np
 
 from muzen.actors import Plan, Rollout
 from muzen.agent import Agent, Planner
+from muzen.caches import use_compilation_cache
 from muzen.callbacks import Callback
 from muzen.config import Config, SearchConfig
 from muzen.diagnose import Health
@@ -50,7 +51,7 @@ RECENT_EPISODES = 20
 
 
 def make_rule(config: SearchConfig) -> Any:
-    """The search rule that the settings ask for."""
+    """The search rule that the settings ask for, but for its span floor, which follows the values learned."""
     if config.rule == "gumbel":
         return Gumbel(
             max_considered=config.max_considered,
@@ -64,7 +65,6 @@ def make_rule(config: SearchConfig) -> Any:
         dirichlet_fraction=config.dirichlet_fraction,
         dirichlet_alpha=config.dirichlet_alpha,
         normalise=config.normalise,
-        span_floor=config.span_floor,
     )
 
 
@@ -81,7 +81,7 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
         network = make_network(
             config.network, spec.observation_shape, spec.num_actions, value.bins, reward.bins, spec.players, key
         )
-    elif callable(network) and not hasattr(network, "dynamics"):
+    elif isinstance(network, type) or (callable(network) and not hasattr(network, "dynamics")):
         network = network(spec, key)
     model = NetworkModel(
         network,
@@ -149,6 +149,7 @@ class Experiment:
         reward_encoding: Any = None,
         callbacks: Iterable[Callback] = (),
     ):
+        use_compilation_cache()
         self.config, self.folder, self.make_env = config, folder, make_env
         self.callbacks = list(callbacks)
         self.rollout = Rollout(make_env, config.act.environments, config.seed)
@@ -185,7 +186,6 @@ class Experiment:
         self.next_checkpoint = config.checkpoint_minutes * 60
         self._stop: str | None = None
         self._began = time.monotonic()
-        self._pending: Report | None = None
 
     # --- one turn -----------------------------------------------------------------------------------------
 
@@ -293,14 +293,14 @@ class Experiment:
             if self.config.replay.priority_alpha > 0:
                 self.replay.update_priorities(batches.index, np.asarray(report.priority))
             self._note("sample_age", float(np.mean(batches.age)))
-            self._collect()
-            self._pending = report
+            self._collect(report)
 
-    def _collect(self) -> None:
-        """Take in the report of the call before the last: by now it is ready, and nothing waits for it."""
-        if self._pending is None:
-            return
-        report, self._pending = self._pending, None
+    def _collect(self, report: Report) -> None:
+        """Take in what the gradient steps said of themselves.
+
+        Raises:
+          NonFiniteLossError: an entry is NaN or infinite.
+        """
         values = {name: np.asarray(x) for name, x in report._asdict().items() if name != "priority"}
         for name, x in values.items():
             if not np.isfinite(x).all():
@@ -357,7 +357,6 @@ class Experiment:
 
     def report(self) -> None:
         """One row of the metrics table, the health checks, and the callbacks."""
-        self._collect()
         row: dict[str, float] = {
             "env_steps": self.env_steps,
             "updates": self.updates,
@@ -400,7 +399,6 @@ class Experiment:
 
     def checkpoint(self) -> None:
         """Write everything that the run needs to go on, atomically."""
-        self._collect()
         arrays = {f"learner/{name}": x for name, x in _named_arrays(self.learner).items()}
         arrays |= {"normaliser/mean": self.normaliser.mean, "normaliser/m2": self.normaliser.m2}
         arrays["rollout/observation"] = self.rollout.observation

@@ -24,7 +24,9 @@ from muzen.types import Array
 
 # The gradient that enters the dynamics from the next step is halved, MuZero (arXiv:1911.08265) appendix G.
 DYNAMICS_GRADIENT_SCALE = 0.5
-# Logits of a distribution over this entropy share of uniform count as uniform in reports.
+# Larger than Adam's usual 1e-8: the gradients of rare events (an end of an episode) then move the weights less by chance.
+ADAM_EPSILON = 1e-5
+# Keeps the logarithm and the quotient of reports finite.
 _LOG_FLOOR = 1e-12
 
 
@@ -77,7 +79,7 @@ def make_optimizer(config: LearnConfig, total_updates: int) -> optax.GradientTra
         return jax.tree.map(lambda x: x.ndim >= 2, parameters)
 
     if config.optimizer == "adam":
-        rule = optax.adamw(schedule, weight_decay=config.weight_decay, mask=matrices)
+        rule = optax.adamw(schedule, eps=ADAM_EPSILON, weight_decay=config.weight_decay, mask=matrices)
     else:
         decay = optax.add_decayed_weights(config.weight_decay, mask=matrices)
         rule = optax.chain(decay, optax.sgd(schedule, momentum=0.9))
@@ -148,8 +150,7 @@ def loss(model: NetworkModel, target: NetworkModel, batch: Any, config: LearnCon
     def per_row(x: Array) -> Array:
         return x.reshape((size, unrolled + 1, *x.shape[1:]))
 
-    policy_logits = per_row(model.network.policy(flat))
-    value_logits = per_row(model.value_logits(flat))
+    policy_logits, value_logits = map(per_row, model.prediction_logits(flat))
     z = value_target(batch, target, config)
     z_own = model.own_view(z, batch.to_play)
     scale = unrolled_loss_weights(jnp.concatenate([jnp.ones_like(batch.step_mask[:, :1]), batch.step_mask], axis=1))
@@ -159,14 +160,14 @@ def loss(model: NetworkModel, target: NetworkModel, batch: Any, config: LearnCon
     value_loss = cross_entropy(model.value_encoding.encode(z_own), value_logits).sum(-1) * value_mask
 
     after = _rows(jax.tree.map(lambda s: s[:, 1:], states))
-    reward_logits = model.reward_logits(after).reshape((size, unrolled, *value_logits.shape[2:-1], -1))
+    reward_logits, continues = model.transition_logits(after)
+    reward_logits = reward_logits.reshape((size, unrolled, *value_logits.shape[2:-1], -1))
     reward_own = model.own_view(batch.reward, batch.to_play[:, :-1])
     reward_loss = cross_entropy(model.reward_encoding.encode(reward_own), reward_logits).sum(-1) * batch.step_mask
 
     discount_loss = jnp.zeros_like(reward_loss)
     if model.learns_discount:
-        logit = model.network.continues(after).reshape(size, unrolled)
-        discount_loss = binary_cross_entropy(logit, batch.continues) * batch.step_mask
+        discount_loss = binary_cross_entropy(continues.reshape(size, unrolled), batch.continues) * batch.step_mask
 
     consistency = jnp.zeros_like(reward_loss)
     if config.consistency_weight > 0 and model.learns_consistency:

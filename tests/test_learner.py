@@ -1,0 +1,249 @@
+"""The composed loss: its scales measured from gradients, its masks from what changes it, its optimiser from the weights."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from muzen import learner
+from muzen.config import LearnConfig, NetworkConfig, ReplayConfig
+from muzen.learner import init_learner, loss, make_learn, make_optimizer, trainable, unroll, value_target
+from muzen.maths.supports import CategoricalEncoding
+from muzen.networks import NetworkModel, make_network
+from muzen.replay import Replay, Rows
+from muzen.types import EnvSpec
+
+SPEC = EnvSpec("test", (3,), "float32", 2)
+CONFIG = LearnConfig(unroll_steps=3, n_step=2, discount=0.9, td_lambda=1.0, bootstrap="search", batch_size=16)
+
+
+def make_model(seed: int = 0) -> NetworkModel:
+    encoding = CategoricalEncoding(limit=20.0, bins=11)
+    network = make_network(NetworkConfig(width=8), (3,), 2, 11, 11, 1, jax.random.key(seed))
+    # Heads start at 0, where every gradient behind them is 0 too.
+    random = np.random.default_rng(seed)
+    network = jax.tree.map(
+        lambda x: x + 0.3 * random.normal(size=x.shape).astype(np.float32) if eqx.is_inexact_array(x) else x, network
+    )
+    return NetworkModel(network, encoding, encoding, gamma=0.9, num_actions=2)
+
+
+def filled_replay(*, terminated: bool, length: int = 4, episodes: int = 8) -> Replay:
+    random = np.random.default_rng(1)
+    replay = Replay(SPEC, ReplayConfig(max_steps=1000), lanes=1, seed=0)
+    for episode in range(episodes):
+        for t in range(length + 1):
+            end = t == length - 1
+            policy = random.dirichlet([1, 1], 1).astype(np.float32)
+            replay.add(
+                np.array([0]),
+                Rows(
+                    random.normal(size=(1, 3)).astype(np.float32),
+                    random.integers(0, 2, 1),
+                    random.normal(size=(1, 1)).astype(np.float32),
+                    np.array([end and terminated]),
+                    np.array([end and not terminated]),
+                    np.array([t == length]),
+                    np.array([0]),
+                    np.ones((1, 2), bool),
+                    policy,
+                    random.normal(size=(1, 1)).astype(np.float32),
+                    np.array([episode]),
+                ),
+            )
+    return replay
+
+
+def sample(replay: Replay, config: LearnConfig = CONFIG, count: int = 1):
+    batch = replay.sample(
+        count,
+        config.batch_size,
+        unroll_steps=config.unroll_steps,
+        n_step=config.n_step,
+        discount=config.discount,
+        td_lambda=config.td_lambda,
+        bootstrap_observation=True,
+    )
+    return batch
+
+
+def one(batch):
+    return jax.tree.map(lambda x: x[0], batch)
+
+
+class Still(eqx.Module):
+    """A network whose state is its observation and never changes."""
+
+    def representation(self, observation):
+        return observation
+
+    def dynamics(self, state, action):
+        return state
+
+
+class Plain:
+    network = Still()
+
+    def represent(self, observation):
+        return self.network.representation(observation)
+
+
+def test_the_gradient_into_the_dynamics_is_halved_each_step_and_the_heads_is_not():
+    action = jnp.zeros((1, 4), jnp.int32)
+
+    def at(k):
+        return jax.grad(lambda o: unroll(Plain(), o, action)[:, k].sum())(jnp.ones((1, 3)))
+
+    for k in range(5):
+        np.testing.assert_allclose(at(k), 0.5**k)
+
+
+def test_the_whole_loss_has_the_gradient_of_finite_differences(monkeypatch):
+    monkeypatch.setattr(learner, "DYNAMICS_GRADIENT_SCALE", 1.0)
+    model, batch = make_model(), one(sample(filled_replay(terminated=True)))
+    config = LearnConfig(**{**CONFIG.__dict__, "consistency_weight": 0.0})
+    parameters, rest = eqx.partition(model, trainable(model))
+
+    def total(p):
+        return loss(eqx.combine(p, rest), model, batch, config)[0]
+
+    gradient = jax.grad(total)(parameters)
+    random = np.random.default_rng(0)
+    for _ in range(3):
+        direction = jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape), jnp.float32), parameters)
+        slope = sum(jax.tree.leaves(jax.tree.map(lambda a, b: (a * b).sum(), gradient, direction)))
+        step = 1e-3
+        moved = [total(jax.tree.map(lambda p, d, s=s: p + s * step * d, parameters, direction)) for s in (1, -1)]
+        assert float(moved[0] - moved[1]) / (2 * step) == pytest.approx(float(slope), rel=0.03, abs=1e-3)
+
+
+def terms(model, batch, config=CONFIG):
+    return {k: float(v) for k, v in loss(model, model, batch, config)[1].items() if k.endswith("_loss")}
+
+
+@pytest.mark.parametrize(
+    ("field", "mask", "term"),
+    [
+        ("policy_target", "policy_mask", "policy_loss"),
+        ("partial_return", "value_mask", "value_loss"),
+        ("reward", "step_mask", "reward_loss"),
+        ("continues", "step_mask", "discount_loss"),
+    ],
+)
+def test_a_masked_target_changes_nothing_and_a_real_one_does(field, mask, term):
+    model, batch = make_model(), one(sample(filled_replay(terminated=False)))
+    on = np.asarray(getattr(batch, mask))
+    assert on.any() and not on.all()
+    target = np.asarray(getattr(batch, field))
+    where = on.reshape(*on.shape, *[1] * (target.ndim - on.ndim))
+    changed = target[..., ::-1] if field == "policy_target" else 1.0 - target
+    before = terms(model, batch)[term]
+    masked = terms(model, batch._replace(**{field: np.where(where, target, changed)}))[term]
+    real = terms(model, batch._replace(**{field: np.where(where, changed, target)}))[term]
+    assert masked == pytest.approx(before, rel=1e-6)
+    assert real != pytest.approx(before, rel=1e-3)
+
+
+def test_after_truncation_no_unrolled_loss_is_trained_and_after_termination_value_and_reward_are_zero():
+    truncated, terminated = (one(sample(filled_replay(terminated=end))) for end in (False, True))
+    past = ~np.asarray(truncated.policy_mask)
+    assert past.any() and not np.asarray(truncated.value_mask)[past].any()
+    past = ~np.asarray(terminated.policy_mask)
+    assert past.any() and np.asarray(terminated.value_mask)[past].all()
+    assert (np.asarray(terminated.value_target)[past] == 0).all()
+
+
+def test_the_root_weighs_one_and_the_unrolled_steps_share_one_by_their_real_number():
+    model, replay = make_model(), filled_replay(terminated=False)
+    batch = one(sample(replay))
+    losses = []
+    for k in range(4):
+        mask = np.zeros_like(batch.policy_mask)
+        mask[:, k] = batch.policy_mask[:, k]
+        losses.append(terms(model, batch._replace(policy_mask=mask))["policy_loss"])
+    logits = [model.network.policy(s) for s in jnp.moveaxis(unroll(model, batch.observation[:, 0], batch.action), 1, 0)]
+    real = np.maximum(batch.step_mask.sum(1), 1)
+    for k in range(4):
+        cross = -(batch.policy_target[:, k] * jax.nn.log_softmax(logits[k])).sum(-1) * batch.policy_mask[:, k]
+        scale = 1.0 if k == 0 else 1.0 / real
+        assert losses[k] == pytest.approx(float((cross * scale).mean()), rel=1e-4)
+
+
+def test_a_sequence_weighs_as_its_importance_weight():
+    model, batch = make_model(), one(sample(filled_replay(terminated=True)))
+    half = terms(model, batch._replace(weight=np.full_like(batch.weight, 0.5)))
+    for name, value in terms(model, batch).items():
+        assert half[name] == pytest.approx(value / 2, rel=1e-5)
+
+
+def test_the_value_target_bootstraps_from_the_network_that_the_settings_name():
+    batch = one(sample(filled_replay(terminated=False)))
+    target = make_model(5)
+    search = value_target(batch, target, CONFIG)
+    np.testing.assert_allclose(search, batch.value_target, rtol=1e-5)
+    config = LearnConfig(**{**CONFIG.__dict__, "bootstrap": "target"})
+    flat = batch.bootstrap_observation.reshape(-1, 3)
+    value = np.asarray(target.initial(flat).value).reshape(batch.partial_return.shape)
+    expected = batch.partial_return + batch.bootstrap_discount[..., None] * value
+    np.testing.assert_allclose(value_target(batch, target, config), expected, rtol=1e-4, atol=1e-5)
+
+
+def leaves(model):
+    return [np.asarray(x) for x in jax.tree.leaves(eqx.filter(model.network, eqx.is_inexact_array))]
+
+
+def test_the_target_network_is_a_copy_from_every_nth_step_and_the_average_follows():
+    config = LearnConfig(**{**CONFIG.__dict__, "target_update": 3, "average_decay": 0.9, "warmup_updates": 1})
+    optimizer = make_optimizer(config, 100)
+    state, learn, replay = init_learner(make_model(), optimizer), make_learn(config, optimizer), filled_replay(terminated=True)
+    start = leaves(state.model)
+    for update in range(1, 5):
+        before = state
+        state, _ = learn(state, sample(replay, config))
+        copied = leaves(state.target)
+        expected = start if update < 3 else third if update > 3 else leaves(state.model)  # noqa: F821
+        if update == 3:
+            third = leaves(state.model)
+        assert all(np.array_equal(a, b) for a, b in zip(copied, expected, strict=True))
+        d = min(0.9, update / (update + 10))
+        for new, old, average in zip(leaves(state.model), leaves(before.average), leaves(state.average), strict=True):
+            np.testing.assert_allclose(average, (1 - d) * new + d * old, rtol=1e-5, atol=1e-7)
+
+
+def test_one_call_of_many_steps_equals_as_many_calls():
+    config = LearnConfig(**{**CONFIG.__dict__, "warmup_updates": 1})
+    optimizer = make_optimizer(config, 100)
+    learn, batches = make_learn(config, optimizer), sample(filled_replay(terminated=True), config, count=3)
+    together, report = learn(init_learner(make_model(), optimizer), batches)
+    apart = init_learner(make_model(), optimizer)
+    for i in range(3):
+        apart, single = learn(apart, jax.tree.map(lambda x, i=i: x[i : i + 1], batches))
+        assert float(single.loss[0]) == pytest.approx(float(report.loss[i]), rel=1e-4)
+    for a, b in zip(leaves(together.model), leaves(apart.model), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_weight_decay_moves_matrices_and_nothing_else(name):
+    model = make_model()
+    moved = []
+    for decay in (0.0, 0.5):
+        config = LearnConfig(optimizer=name, weight_decay=decay, learning_rate=0.1, warmup_updates=1)
+        optimizer = make_optimizer(config, 10)
+        parameters, _ = eqx.partition(model, trainable(model))
+        zero = jax.tree.map(jnp.zeros_like, parameters)
+        change, _ = optimizer.update(zero, optimizer.init(parameters), parameters)
+        moved.append(jax.tree.leaves(change))
+    for x, without, with_decay in zip(jax.tree.leaves(parameters), *moved, strict=True):
+        assert not np.any(without)
+        assert np.any(with_decay) == (x.ndim >= 2)
+
+
+def test_gradients_move_the_network_and_not_the_normaliser_or_the_supports():
+    model = make_model()
+    parameters, rest = eqx.partition(model, trainable(model))
+    assert len(jax.tree.leaves(parameters)) == len(leaves(model))
+    assert len(jax.tree.leaves(eqx.filter(rest, eqx.is_inexact_array))) == 7  # γ, mean, std, two limits, two scales
