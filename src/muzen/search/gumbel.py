@@ -172,31 +172,43 @@ def best_child(nodes, b, first, considered, offset, s):
 
 @compiled
 def choose_of_two(buffers, inputs, b, n):
-    """`choose_interior` where one action is visited and others are not, the most frequent case, without loops."""
+    """`choose_interior` between two candidates, the most frequent case, without loops.
+
+    The newest child, and its sibling or, where there is none, the best unvisited action.
+    """
     settings = inputs.settings
     node = buffers.nodes[b, n]
     child = buffers.nodes[b, node.first]
     q, visits = float(child.q), float(child.visits)
-    mixed = (float(buffers.values[b, n, node.to_play, RAW]) + visits * q) / (1.0 + visits)
-    s = (float(settings[C_VISIT]) + visits) * float(settings[C_SCALE])
+    if child.sibling != 0:
+        other = buffers.nodes[b, child.sibling]
+        other_q, other_visits, other_mass = float(other.q), float(other.visits), 1.0
+        other_score, other_action = float(other.score), other.action
+    else:
+        raw = float(buffers.values[b, n, node.to_play, RAW])
+        other_q, other_visits, other_mass = (raw + visits * q) / (1.0 + visits), 0.0, float(node.rest)
+        other_score, other_action = float(node.best_score), node.best
+    most = visits if visits > other_visits else other_visits
+    s = (float(settings[C_VISIT]) + most) * float(settings[C_SCALE])
     mode = settings[MODE]
     if mode != 2.0:
-        low, high = (q, mixed) if q < mixed else (mixed, q)
+        low, high = (q, other_q) if q < other_q else (other_q, q)
         floor = float(settings[SPAN_FLOOR])
         if mode == 0.0:
             floor = floor if floor > 1e-8 else 1e-8
         else:
             low = float(buffers.interval[b, node.to_play, 0])
             high = float(buffers.interval[b, node.to_play, 1])
-            mixed = low if mixed < low else (high if mixed > high else mixed)
+            other_q = low if other_q < low else (high if other_q > high else other_q)
         span = high - low
         s = s / (span if span > floor else floor) if high > low else 0.0
     # One softmax term is 1; the other is exp of minus their distance.
-    difference = float(child.score) - float(node.best_score) + s * (q - mixed)
+    difference = float(child.score) - other_score + s * (q - other_q)
     e = float(exp(np.float32(-abs(difference))))
-    child_e, best_e = (1.0, e) if difference >= 0 else (e, 1.0)
-    gain = (child_e - best_e) * (1.0 + visits) - visits * (child_e + best_e * node.rest)
-    return node.first if gain > 0 or (gain == 0 and child.action < node.best) else 0
+    child_e, other_e = (1.0, e) if difference >= 0 else (e, 1.0)
+    mass = child_e + other_e * other_mass
+    gain = (child_e - other_e) * (1.0 + visits + other_visits) - (visits - other_visits) * mass
+    return node.first if gain > 0 or (gain == 0 and child.action < other_action) else child.sibling
 
 
 @compiled
@@ -210,7 +222,9 @@ def choose_interior(buffers, inputs, b, n):
         return node.first
     if node.best >= 0 and node.rest < 0:
         node.rest = sum_exp(buffers.rows[b, n], node.best_score)
-    if node.children == 1:
+    # With two visited and none left, v_mix takes no part; but mctx's convention lets it where an action is illegal.
+    full = node.children == buffers.rows.shape[2] or (node.best < 0 and inputs.settings[MODE] != 0.0)
+    if node.children == 1 or (node.children == 2 and full):
         return choose_of_two(buffers, inputs, b, n)
     total, _, _, offset, s, unvisited = scaled_q(buffers, inputs, b, n)
     highest = float(node.best_score) + unvisited if node.best >= 0 else -np.inf
