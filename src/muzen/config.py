@@ -80,7 +80,7 @@ class EncodingConfig:
     """Two neighbouring bins (the paper's), or a Gaussian histogram over all bins."""
     transform: bool = True
     """Use the paper's transform h(x) = sign(x)(sqrt(|x|+1) - 1) + 0.001 x before binning."""
-    bins: int = 101
+    bins: int = 41
     """Number of bins."""
     limit: float = 0.0
     """Largest |x| the bins cover, in units of the reward scale; 0: 1/(1-γ) times the largest reward seen."""
@@ -106,6 +106,8 @@ class LearnConfig:
     """γ per environment step."""
     learn_discount: bool = True
     """Predict where episodes end; otherwise γ is constant in the tree and ends are absorbing states."""
+    correct_off_policy: bool = True
+    """Trust the outcome of an action only as far as the stored search policy would take it (V-trace's ρ and c)."""
     bootstrap: Literal["target", "search"] = "search"
     """What the value target bootstraps from: the target network's value, or the stored search value."""
     target_update: int = 200
@@ -154,7 +156,7 @@ class ReplayConfig:
 class ReanalyseConfig:
     """Fresh targets for stored positions."""
 
-    positions_per_step: float = 32.0
+    positions_per_step: float = 16.0
     """Stored positions searched again per environment step, policy and search value rewritten; 0: off."""
     batch_size: int = 256
     """Positions per search."""

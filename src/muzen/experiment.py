@@ -284,6 +284,7 @@ class Experiment:
                 n_step=config.n_step,
                 discount=config.discount,
                 td_lambda=config.td_lambda,
+                correct_off_policy=config.correct_off_policy,
                 bootstrap_observation=config.bootstrap == "target",
             )
             if self.config.network.normalise_observations:

@@ -16,13 +16,21 @@ class Row:
         self.to_play, self.legal, self.policy, self.value = to_play, legal, policy, value
 
 
-def lambda_target(lane, start, t, n, gamma, lam):
+def lambda_target(lane, start, t, n, gamma, lam, correct=False):
     """z of row t by its recurrence; None where a search value that it needs is not there."""
     last = end_of(lane, start)
 
     def value(i, left):
         if left == 0 or i >= last:
             return lane[i].value
+        own = lane[i].value
+        rho = 1.0
+        if correct and not np.isnan(own).any():
+            rho = min(1.0, len(lane[i].policy) * lane[i].policy[lane[i].action])
+        rest = 0.0 if rho == 1 else (1 - rho) * own
+        return rest + (0.0 if rho == 0 else rho * outcome(i, left))
+
+    def outcome(i, left):
         if lane[i].terminated:
             return lane[i].reward
         following = lane[i + 1].value

@@ -52,12 +52,13 @@ def test_every_window_equals_the_reference(seed, lanes, rows, capacity, players,
     unroll=st.integers(0, 4),
     n=st.integers(1, 8),
     lam=st.sampled_from([0.0, 0.3, 0.9, 1.0]),
+    correct=st.booleans(),
 )
-def test_a_lambda_value_target_equals_its_recurrence(seed, players, unroll, n, lam):
+def test_a_lambda_value_target_equals_its_recurrence(seed, players, unroll, n, lam, correct):
     stored = random_lanes(np.random.default_rng(seed), 2, 40, players, 3, end=0.2)
     if not starts_of(stored, 30):
         return
-    options = {"unroll_steps": unroll, "n_step": n, "discount": 0.9, "td_lambda": lam}
+    options = {"unroll_steps": unroll, "n_step": n, "discount": 0.9, "td_lambda": lam, "correct_off_policy": correct}
     batch = filled(stored, spec_of(players), 60).sample(1, 32, **options)
     for b in range(32):
         lane, start = stored[batch.index[0, b] % 2], batch.index[0, b] // 2
@@ -65,7 +66,7 @@ def test_a_lambda_value_target_equals_its_recurrence(seed, players, unroll, n, l
             if start + k >= end_of(lane, start):
                 np.testing.assert_array_equal(batch.value_target[0, b, k], 0)
                 continue
-            expected = lambda_target(lane, start, start + k, n, 0.9, lam)
+            expected = lambda_target(lane, start, start + k, n, 0.9, lam, correct)
             if expected is None:
                 assert not batch.bootstrap_mask[0, b, k]
             else:

@@ -90,6 +90,7 @@ class Replay:
         n_step: int,
         discount: float,
         td_lambda: float = 1.0,
+        correct_off_policy: bool = False,
         bootstrap_observation: bool = False,
     ) -> Batch:
         """Draw `count` batches of windows.
@@ -102,6 +103,7 @@ class Replay:
           n_step: n, at least 1; fewer rewards where the episode ends or the rows end.
           discount: γ per environment step.
           td_lambda: λ, how much a value target trusts later rows over each row's stored search value; 1: n-step.
+          correct_off_policy: trust an action's outcome only as far as the stored search policy would take it.
           bootstrap_observation: also give the observation that each value target bootstraps from.
 
         Returns:
@@ -131,6 +133,7 @@ class Replay:
                 n_step=n_step,
                 discount=discount,
                 td_lambda=td_lambda,
+                correct_off_policy=correct_off_policy,
                 bootstrap_observation=bootstrap_observation,
                 state=state,
             )

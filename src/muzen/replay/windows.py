@@ -82,6 +82,7 @@ def cut_windows(
     n: int,
     gamma: float,
     lam: float,
+    correct: bool,
     state: np.ndarray,
     out: Batch,
     bootstrap_observation: np.ndarray,
@@ -93,6 +94,9 @@ def cut_windows(
       gamma: γ per environment step.
       lam: λ of the value target, 1 for the plain n-step return. The λ-return is the n-step return of
         rewards r + γ(1 - λ)ν and discounts γλ; a row without a search value is passed over as with λ = 1.
+      correct: discount what the search would not have done: with ρ = min(1, A π(a)), π the stored search policy,
+        the target is (1 - ρ)ν_t + ρ(r + γ(...)), so an unlikely action says little of its state's value
+        (V-trace, arXiv:1802.01561, with a uniform policy in place of the behaviour's).
       state: [1] uint64 of the random actions past an episode's end.
       bootstrap_observation: [B, K+1, bytes] to fill too; [B, K+1, 0] where not asked for.
     """
@@ -117,11 +121,16 @@ def cut_windows(
             discount[i] = 0.0 if rows.flags[row] & TERMINATED else gamma
             following = ring_place(base, slot, i + 1, capacity)
             share = 0.0 if np.isnan(rows.value[following, 0]) else discount[i] * (1.0 - lam)
+            rho = 1.0
+            if correct and not np.isnan(rows.value[row, 0]):
+                rho = min(1.0, actions * rows.policy[row, rows.action[row]])
             for p in range(players):
                 reward[i, p] = mixed[i, p] = rows.reward[row, p]
                 if share > 0.0:
                     mixed[i, p] += share * rows.value[following, p]
-            discount[i] -= share
+                if rho < 1.0:
+                    mixed[i, p] = rho * mixed[i, p] + (1.0 - rho) * rows.value[row, p]
+            discount[i] = rho * (discount[i] - share)
         for k in range(unroll + 1):
             real = k < last
             row = ring_place(base, slot, min(k, last), capacity)
@@ -169,6 +178,7 @@ def windows(
     n_step: int,
     discount: float,
     td_lambda: float,
+    correct_off_policy: bool,
     bootstrap_observation: bool,
     state: np.ndarray,
 ) -> Batch:
@@ -203,7 +213,7 @@ def windows(
         index=index,
         age=store.lanes.counts[STEPS] - rows.step[place],
     )
-    cut_windows(store, index, n_step, discount, td_lambda, state, batch, raw_bootstrap)
+    cut_windows(store, index, n_step, discount, td_lambda, correct_off_policy, state, batch, raw_bootstrap)
     return batch._replace(
         observation=observation_view(batch.observation, spec),
         bootstrap_observation=observation_view(raw_bootstrap, spec) if bootstrap_observation else None,
