@@ -284,7 +284,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "temperature": _POSITIVE,
         "temperature_last": _POSITIVE,
     },
-    EvaluateConfig: {"episodes": _SIZE, "simulations": _COUNT, "seed": _SEED},
+    EvaluateConfig: {"episodes": _SIZE, "simulations": _COUNT, "seed": _SEED, "max_steps": _SIZE},
     Config: {
         "seed": _SEED,
         "env_steps": _SIZE,
