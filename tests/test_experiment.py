@@ -195,7 +195,7 @@ def start(folder: Path, *, resume: bool, env_steps: int = 640) -> subprocess.Pop
 def wait_for_checkpoint(folder: Path, process: subprocess.Popen, timeout_s: float = 120) -> None:
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
-        if (folder / "checkpoint.json").exists() or process.poll() is not None:
+        if (folder / "checkpoint" / "checkpoint.json").exists() or process.poll() is not None:
             return
         time.sleep(0.05)
     raise TimeoutError("no checkpoint appeared")

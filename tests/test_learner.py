@@ -198,7 +198,11 @@ def leaves(model):
 def test_the_target_network_is_a_copy_from_every_nth_step_and_the_average_follows():
     config = LearnConfig(**{**CONFIG.__dict__, "target_update": 3, "average_decay": 0.9, "warmup_updates": 1})
     optimizer = make_optimizer(config, 100)
-    state, learn, replay = init_learner(make_model(), optimizer), make_learn(config, optimizer), filled_replay(terminated=True)
+    state, learn, replay = (
+        init_learner(make_model(), optimizer),
+        make_learn(config, optimizer),
+        filled_replay(terminated=True),
+    )
     start = leaves(state.model)
     for update in range(1, 5):
         before = state

@@ -262,7 +262,9 @@ def evaluate(
         raise ConfigError(f"episodes: {episodes} is below 1; give at least one episode")
     if not isinstance(agent, Agent):
         agent = load(agent, simulations=simulations)
-    return play_episodes(agent, _maker(envs.named_again(env, agent.spec.id)), episodes=episodes, seed=seed, progress=progress)
+    return play_episodes(
+        agent, _maker(envs.named_again(env, agent.spec.id)), episodes=episodes, seed=seed, progress=progress
+    )
 
 
 @dataclass(frozen=True)

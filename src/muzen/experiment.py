@@ -46,6 +46,20 @@ UPDATES_PER_CALL = 8
 REPORT_STEPS = 500
 # Weight of the newest batches in the running spread of value targets.
 SPREAD_RATE = 0.1
+# Attributes of `Experiment` that a checkpoint keeps and a resumed run takes back as they are.
+_COUNTERS = (
+    "env_steps",
+    "turn",
+    "updates",
+    "episodes",
+    "owed_updates",
+    "seconds",
+    "started",
+    "reward_low",
+    "reward_high",
+    "value_spread",
+    "next_report",
+)
 # Episodes in the running mean of returns.
 RECENT_EPISODES = 20
 
@@ -403,21 +417,11 @@ class Experiment:
         arrays = {f"learner/{name}": x for name, x in _named_arrays(self.learner).items()}
         arrays |= {"normaliser/mean": self.normaliser.mean, "normaliser/m2": self.normaliser.m2}
         arrays["rollout/observation"] = self.rollout.observation
-        state = {
-            "env_steps": self.env_steps,
-            "turn": self.turn,
-            "updates": self.updates,
-            "episodes": self.episodes,
-            "owed_updates": self.owed_updates,
+        counters = {name: getattr(self, name) for name in _COUNTERS} | {"seconds": self.elapsed()}
+        state = counters | {
             "owed_positions": self.reanalyse.owed,
-            "seconds": self.elapsed(),
-            "started": self.started,
-            "value_spread": self.value_spread,
-            "reward_low": self.reward_low,
-            "reward_high": self.reward_high,
             "recent": list(self.recent),
             "window": self.window,
-            "next_report": self.next_report,
             "normaliser_count": self.normaliser.count,
             "rollout": self.rollout.state(),
             "rng": self.rng.bit_generator.state,
@@ -440,18 +444,7 @@ class Experiment:
         self.learner = _restore_arrays(self.learner, saved.arrays, "learner/", self.folder.path)
         self.normaliser.mean, self.normaliser.m2 = saved.arrays["normaliser/mean"], saved.arrays["normaliser/m2"]
         self.normaliser.count = state["normaliser_count"]
-        for name in (
-            "env_steps",
-            "turn",
-            "updates",
-            "episodes",
-            "owed_updates",
-            "seconds",
-            "started",
-            "reward_low",
-            "reward_high",
-            "next_report",
-        ):
+        for name in _COUNTERS:
             setattr(self, name, state[name])
         self.window = {name: list(x) for name, x in state["window"].items()}
         self.recent = deque(state["recent"], maxlen=RECENT_EPISODES)
