@@ -100,7 +100,7 @@ def test_a_finding_is_shown_once():
 def test_a_resumed_run_says_what_differs():
     progress, _, out = shown(terminal=False)
     progress.on_difference(RUN, ["environment 3 restarts its episode"])
-    assert out.getvalue() == "! not to the bit: environment 3 restarts its episode\n"
+    assert out.getvalue() == "! not resumed to the bit: environment 3 restarts its episode\n"
 
 
 def test_closing_twice_is_harmless():

@@ -113,11 +113,6 @@ class Progress(Callback):
         for line in lines:
             self._print(Text(f"! not resumed to the bit: {line}", style="yellow"))
 
-    def on_difference(self, run: Any, lines: list[str]) -> None:
-        """Why a resumed run will not be the same to the bit."""
-        for line in lines:
-            self._print(Text(f"! not to the bit: {line}", style="yellow"))
-
     def on_evaluation(self, done: int, episodes: int) -> None:
         """Greedy episodes played so far."""
         if self.console.is_terminal:
