@@ -1,4 +1,4 @@
-"""The composed loss: its scales measured from gradients, its masks from what changes it, its optimiser from the weights."""
+"""The composed loss: its scales measured from gradients, its masks from what changes it."""
 
 from __future__ import annotations
 
@@ -111,13 +111,12 @@ def test_the_whole_loss_has_the_gradient_of_finite_differences(monkeypatch):
         return loss(eqx.combine(p, rest), model, batch, config)[0]
 
     gradient = jax.grad(total)(parameters)
-    random = np.random.default_rng(0)
+    random, step = np.random.default_rng(0), 1e-3
     for _ in range(3):
         direction = jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape), jnp.float32), parameters)
         slope = sum(jax.tree.leaves(jax.tree.map(lambda a, b: (a * b).sum(), gradient, direction)))
-        step = 1e-3
-        moved = [total(jax.tree.map(lambda p, d, s=s: p + s * step * d, parameters, direction)) for s in (1, -1)]
-        assert float(moved[0] - moved[1]) / (2 * step) == pytest.approx(float(slope), rel=0.03, abs=1e-3)
+        ahead, behind = (total(jax.tree.map(lambda p, d, s=s: p + s * d, parameters, direction)) for s in (step, -step))
+        assert float(ahead - behind) / (2 * step) == pytest.approx(float(slope), rel=0.03, abs=1e-3)
 
 
 def terms(model, batch, config=CONFIG):
@@ -203,15 +202,13 @@ def test_the_target_network_is_a_copy_from_every_nth_step_and_the_average_follow
         make_learn(config, optimizer),
         filled_replay(terminated=True),
     )
-    start = leaves(state.model)
+    copied = leaves(state.model)
     for update in range(1, 5):
         before = state
         state, _ = learn(state, sample(replay, config))
-        copied = leaves(state.target)
-        expected = start if update < 3 else third if update > 3 else leaves(state.model)  # noqa: F821
         if update == 3:
-            third = leaves(state.model)
-        assert all(np.array_equal(a, b) for a, b in zip(copied, expected, strict=True))
+            copied = leaves(state.model)
+        assert all(np.array_equal(a, b) for a, b in zip(leaves(state.target), copied, strict=True))
         d = min(0.9, update / (update + 10))
         for new, old, average in zip(leaves(state.model), leaves(before.average), leaves(state.average), strict=True):
             np.testing.assert_allclose(average, (1 - d) * new + d * old, rtol=1e-5, atol=1e-7)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -14,6 +14,8 @@ from muzen.actors import Plan
 from muzen.errors import EnvError
 from muzen.search import search
 from muzen.types import Array, EnvSpec, Model, SearchResult
+
+Path = Literal["auto", "xla", "host"]
 
 
 class Planner:
@@ -28,8 +30,9 @@ class Planner:
       path: "xla", "host", or "auto" for whichever the machine supports.
     """
 
-    def __init__(self, rule: Any, simulations: int, root_value: str = "mean", path: str = "auto"):
-        self.rule, self.simulations, self.root_value, self.path = rule, simulations, root_value, path
+    def __init__(self, rule: Any, simulations: int, root_value: str = "mean", path: Path = "auto"):
+        self.rule, self.simulations, self.root_value = rule, simulations, root_value
+        self.path: Path = path
         self._initial = eqx.filter_jit(lambda model, observation: model.initial(observation))
 
     def search(

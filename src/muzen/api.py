@@ -14,7 +14,7 @@ from muzen.caches import use_compilation_cache
 from muzen.callbacks import Callback
 from muzen.config import Config, override
 from muzen.diagnose import Finding, UnrollReport, findings, unroll_against
-from muzen.errors import ConfigError, EnvError, RunDamagedError
+from muzen.errors import ConfigError, RunDamagedError
 from muzen.evaluate import evaluate as play_episodes
 from muzen.experiment import Experiment, make_agent, make_model, restore_model
 from muzen.presets import preset

@@ -18,7 +18,7 @@ class Callback:
         """Health checks found something; each finding has a `line()` for people."""
 
     def on_difference(self, run: Any, lines: list[str]) -> None:
-        """A resumed run cannot be the same to the bit; each line says what differs (versions, processor, environment)."""
+        """A resumed run cannot be the same to the bit; each line says what differs (a version, the environment)."""
 
     def on_checkpoint(self, run: Any) -> None:
         """A checkpoint is safely on disk."""

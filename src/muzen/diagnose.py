@@ -13,7 +13,7 @@ import numpy as np
 from muzen.agent import Agent
 from muzen.config import Config
 from muzen.envs import episode_seed
-from muzen.types import Environment, Prediction
+from muzen.types import Array, Environment, Prediction
 
 # A figure must stay bad for this many rows of the metrics table before it is a finding.
 PATIENCE = 3
@@ -192,7 +192,7 @@ def _play(agent: Agent, env: Environment, seed: int, rng: np.random.Generator, l
 
 
 @eqx.filter_jit
-def _unroll(model: Any, observation: jax.Array, action: jax.Array) -> list[Prediction]:
+def _unroll(model: Any, observation: Array, action: Array) -> list[Prediction]:
     """Predictions of the root [B, ...] and of K steps after it under [B, K] actions."""
     predictions = [model.initial(observation)]
     for k in range(action.shape[1]):

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -33,7 +33,7 @@ from muzen.errors import NonFiniteLossError, RunDamagedError
 from muzen.learner import Report, init_learner, make_learn, make_optimizer
 from muzen.maths.schedules import visit_temperature
 from muzen.maths.supports import CategoricalEncoding, make_encoding
-from muzen.networks import NetworkModel, check_network, make_network
+from muzen.networks import Network, NetworkModel, check_network, make_network
 from muzen.reanalyse import Reanalyse
 from muzen.replay import Replay
 from muzen.runs import Checkpoint, Metrics, RunFolder
@@ -98,7 +98,7 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
     elif isinstance(network, type) or (callable(network) and not hasattr(network, "dynamics")):
         network = network(spec, key)
     model = NetworkModel(
-        network,
+        cast(Network, network),
         value,
         reward,
         gamma=config.learn.discount,
@@ -238,7 +238,7 @@ class Experiment:
         plan = self._plan(rollout.observation, rollout.legal, rollout.to_play, turn_key=3, explore=self.exploration)
         if self.env_steps < self.config.act.random_steps:
             noise = self.rng.random(plan.policy.shape)
-            action = np.where(rollout.legal, noise, -1.0).argmax(1).astype(np.int32)
+            action = np.where(rollout.legal, noise, -1.0).argmax(axis=1).astype(np.int32)
             plan = plan._replace(action=action)
         rows, steps, ended = rollout.step(plan)
         self.replay.add(np.arange(len(rollout)), rows)
@@ -250,7 +250,7 @@ class Experiment:
             self.recent.append(float(episode.episode_return[0]))
             self._note("episode_return", float(episode.episode_return[0]))
             self._note("episode_length", float(episode.length))
-        self._note("search_value", float(rows.value[:, 0].mean()))
+        self._note("search_value", float(plan.value[:, 0].mean()))
         self._note("terminations", float(rows.terminated.any()))
         self._note("reward_mean", float(rows.reward[~rows.final, 0].mean()) if steps else 0.0)
         self.reward_low = min(self.reward_low, float(rows.reward.min(where=~rows.final[:, None], initial=np.inf)))
@@ -451,7 +451,7 @@ class Experiment:
         self.reanalyse.owed = state["owed_positions"]
         self.rng.bit_generator.state = state["rng"]
         self.health.restore(state["health"])
-        self.replay = Replay.load(saved.replay_folder, saved.replay_manifest, self.spec, self.config.replay)
+        self.replay = Replay.load(saved.replay_folder, saved.replay_manifest or {}, self.spec, self.config.replay)
         self.reanalyse.replay = self.replay
         broken = self.rollout.restore(state["rollout"])
         stored = saved.arrays["rollout/observation"]

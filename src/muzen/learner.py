@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import equinox as eqx
 import jax
@@ -24,7 +24,8 @@ from muzen.types import Array
 
 # The gradient that enters the dynamics from the next step is halved, MuZero (arXiv:1911.08265) appendix G.
 DYNAMICS_GRADIENT_SCALE = 0.5
-# Larger than Adam's usual 1e-8: the gradients of rare events (an end of an episode) then move the weights less by chance.
+# Larger than Adam's usual 1e-8: weights whose gradients are rare and small, such as those of episodes' ends, move less
+# by chance.
 ADAM_EPSILON = 1e-5
 # Keeps the logarithm and the quotient of reports finite.
 _LOG_FLOOR = 1e-12
@@ -166,7 +167,7 @@ def loss(model: NetworkModel, target: NetworkModel, batch: Any, config: LearnCon
     reward_loss = cross_entropy(model.reward_encoding.encode(reward_own), reward_logits).sum(-1) * batch.step_mask
 
     discount_loss = jnp.zeros_like(reward_loss)
-    if model.learns_discount:
+    if continues is not None:
         discount_loss = binary_cross_entropy(continues.reshape(size, unrolled), batch.continues) * batch.step_mask
 
     consistency = jnp.zeros_like(reward_loss)
@@ -228,7 +229,7 @@ def make_learn(config: LearnConfig, optimizer: optax.GradientTransformation) -> 
         average = _average(model, state.average, updates, config.average_decay)
         clipped = (norm > config.clip_norm).astype(jnp.float32)
         report = Report(loss=total, gradient_norm=norm, clipped=clipped, **facts)
-        return LearnerState(model, target, average, optimizer_state, updates), report
+        return LearnerState(cast(NetworkModel, model), target, average, optimizer_state, updates), report
 
     @eqx.filter_jit
     def learn(batches: Any, state: LearnerState) -> tuple[LearnerState, Report]:

@@ -13,7 +13,7 @@ from muzen.types import Array
 _MIN_TEMPERATURE = 1e-8
 
 
-def visit_temperature(fraction: Array, start: float = 1.0, end: float = 0.25, *, steps: bool = True) -> Array:
+def visit_temperature(fraction: Array | float, start: float = 1.0, end: float = 0.25, *, steps: bool = True) -> Array:
     """Temperature T of acting, from `start` to `end` over training.
 
     In steps, the paper's: `start` for the first half of training, √(start · end) to three quarters, then

@@ -48,7 +48,7 @@ def _functions(version: int) -> list[Any]:
 @functools.cache
 def _kernels() -> dict[str, Any]:
     # Without Numba's reference counts, which cost more than the kernels: they allocate nothing.
-    decorator = functools.partial(nb.njit, error_model="numpy", nogil=True, _nrt=False)
+    decorator = functools.partial(nb.njit, error_model="numpy", nogil=True, _nrt=False)  # pyright: ignore[reportCallIssue]
     return {f.__name__: compile_cached(decorator, f) for f in _functions(source_version())}
 
 
