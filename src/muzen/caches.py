@@ -20,7 +20,8 @@ def use_compilation_cache() -> Path | None:
     Returns:
       The folder, or None where this leaves the user's own choice alone or the folder cannot be written.
     """
-    if jax.config.read("jax_compilation_cache_dir") or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    named = getattr(jax.config, "jax_compilation_cache_dir", None)  # set by the environment variable too
+    if named or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return None
     folder = Path(platformdirs.user_cache_dir("muzen")) / "jax"
     try:

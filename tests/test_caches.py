@@ -1,0 +1,34 @@
+"""Where compiled programs are kept."""
+
+import jax
+import pytest
+
+from muzen import caches
+
+
+@pytest.fixture
+def unset(monkeypatch):
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield monkeypatch
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_compiled_programs_go_to_the_users_cache_folder(unset, tmp_path):
+    unset.setattr(caches.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    folder = caches.use_compilation_cache()
+    assert folder == tmp_path / "muzen" / "jax" and folder.is_dir()
+    assert jax.config.jax_compilation_cache_dir == str(folder)
+
+
+def test_the_users_own_choice_of_folder_stays(unset, tmp_path):
+    unset.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    assert caches.use_compilation_cache() is None
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_folder_that_cannot_be_written_costs_time_and_nothing_else(unset, tmp_path):
+    (tmp_path / "file").write_text("")
+    unset.setattr(caches.platformdirs, "user_cache_dir", lambda name: str(tmp_path / "file" / name))
+    assert caches.use_compilation_cache() is None
