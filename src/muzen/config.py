@@ -83,7 +83,7 @@ class EncodingConfig:
     bins: int = 41
     """Number of bins."""
     limit: float = 0.0
-    """Largest |x| the bins cover, in units of the reward scale; 0: 1/(1-γ) times the largest reward seen."""
+    """Largest |x| the bins cover, in units of the root mean square reward; 0: from γ and the rewards seen."""
     hl_sigma: float = 0.75
     """HL-Gauss: standard deviation, in bins."""
 

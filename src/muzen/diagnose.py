@@ -85,10 +85,10 @@ def _checks(row: dict[str, float], config: Config) -> Iterable[Finding]:
             f"raise act.random_steps (now {config.act.random_steps}) and env_steps (now {config.env_steps}), "
             "or give the environment a denser reward",
         )
-    if get("sample_age", 0.0) > max(2000.0, 0.25 * config.env_steps):
+    if get("target_age", 0.0) > max(2000.0, 0.25 * config.env_steps):
         yield Finding(
             "replay_stale",
-            f"sampled targets were made {row['sample_age']:.0f} environment steps ago on average",
+            f"sampled targets were made {row['target_age']:.0f} environment steps ago on average",
             "the policy learns from searches of weights long gone",
             f"raise reanalyse.positions_per_step (now {config.reanalyse.positions_per_step}) "
             f"or lower replay.max_steps (now {config.replay.max_steps})",

@@ -46,6 +46,8 @@ UPDATES_PER_CALL = 8
 REPORT_STEPS = 500
 # Weight of the newest batches in the running spread of value targets.
 SPREAD_RATE = 0.1
+# γ above this counts as this in the range of values: an undiscounted task has no bound of its own.
+LONGEST_DISCOUNT = 0.999
 # Attributes of `Experiment` that a checkpoint keeps and a resumed run takes back as they are.
 _COUNTERS = (
     "env_steps",
@@ -57,6 +59,7 @@ _COUNTERS = (
     "started",
     "reward_low",
     "reward_high",
+    "reward_square",
     "value_spread",
     "next_report",
 )
@@ -193,7 +196,7 @@ class Experiment:
         self.owed_updates = 0.0
         self.seconds = 0.0
         self.started = False
-        self.reward_low, self.reward_high = math.inf, -math.inf
+        self.reward_low, self.reward_high, self.reward_square = math.inf, -math.inf, 0.0
         self.recent: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.window: dict[str, list[float]] = {}
         self.next_report = REPORT_STEPS
@@ -253,17 +256,25 @@ class Experiment:
         self._note("search_value", float(plan.value[:, 0].mean()))
         self._note("terminations", float(rows.terminated.any()))
         self._note("reward_mean", float(rows.reward[~rows.final, 0].mean()) if steps else 0.0)
+        self.reward_square += float((rows.reward[~rows.final, 0].astype(np.float64) ** 2).sum())
         self.reward_low = min(self.reward_low, float(rows.reward.min(where=~rows.final[:, None], initial=np.inf)))
         self.reward_high = max(self.reward_high, float(rows.reward.max(where=~rows.final[:, None], initial=-np.inf)))
         return steps
 
     def begin_learning(self) -> None:
-        """Set the supports from what the random steps showed; the network's units are fixed from here on."""
-        scale = self.replay.statistics.max_abs_reward or 1.0
+        """Set the supports from what the random steps showed; the network's units are fixed from here on.
+
+        One unit is the root mean square reward. Values reach 1/(1-γ) such rewards, or the returns seen if larger.
+        """
         config = self.config
+        seen = self.replay.statistics
+        scale = math.sqrt(self.reward_square / self.env_steps) or 1.0
+        horizon = 1 / (1 - min(config.learn.discount, LONGEST_DISCOUNT))
+        returns = [abs(x) for x in (seen.min_return, seen.max_return) if math.isfinite(x)]
+        value_limit = max(scale * horizon, 3 * seen.max_abs_reward, *returns) / scale
         limits = {
-            "value_encoding": config.value.limit or 1 / (1 - min(config.learn.discount, 0.9999)),
-            "reward_encoding": config.reward.limit or 2.0,
+            "value_encoding": config.value.limit or value_limit,
+            "reward_encoding": config.reward.limit or max(2.0, seen.max_abs_reward / scale),
         }
 
         def fit(model: NetworkModel) -> NetworkModel:
@@ -307,7 +318,9 @@ class Experiment:
             self.updates += self.updates_per_call
             if self.config.replay.priority_alpha > 0:
                 self.replay.update_priorities(batches.index, np.asarray(report.priority))
-            self._note("sample_age", float(np.mean(batches.age)))
+            age, rate = float(np.mean(batches.age)), self.config.reanalyse.positions_per_step
+            # A sweep comes round every steps/rate environment steps; its targets are half as old on average.
+            self._note("target_age", min(age, self.replay.steps / (2 * rate)) if rate > 0 else age)
             self._collect(report)
 
     def _collect(self, report: Report) -> None:

@@ -17,7 +17,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "CartPole-v1": {"env_steps": 10_000},
     "Acrobot-v1": {"env_steps": 25_000},
     "MountainCar-v0": {"env_steps": 120_000},
-    "LunarLander-v3": {"env_steps": 200_000},
+    "LunarLander-v3": {"env_steps": 200_000, "learn.samples_per_step": 32.0, "reanalyse.positions_per_step": 8.0},
 }
 """Dotted overrides of `config.py`'s defaults, by environment id."""
 
