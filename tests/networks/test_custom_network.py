@@ -74,7 +74,7 @@ def test_the_refusal_that_the_page_quotes_is_the_one_given(names):
 
     spec = EnvSpec("mine", (4,), "float32", 2)
     network = names["TwoStreams"](spec, jax.random.key(0), bins=100)
-    encoding = CategoricalEncoding(limit=1.0, bins=101)
+    encoding = CategoricalEncoding(limit=1.0, bins=41)
     model = NetworkModel(network, encoding, encoding, gamma=0.99, num_actions=2)
     with pytest.raises(ConfigError) as refusal:
         check_network(model, (4,))
