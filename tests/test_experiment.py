@@ -109,6 +109,13 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
     assert resumed.evaluation == finished.evaluation
 
 
+def test_held_noise_is_resumed_to_the_same_bytes(tmp_path):
+    config = small(act__hold_steps=6.0, search__least_spread=0.3, env_steps=560)
+    whole = muzen.train("CartPole-v1", config=config, out=tmp_path / "whole")
+    muzen.train("CartPole-v1", config=config, out=tmp_path / "cut", callbacks=[StopAt(500)])
+    assert same(weights(whole.folder), weights(muzen.resume(tmp_path / "cut").folder))
+
+
 def test_a_loaded_agent_acts_as_the_run_does(finished):
     agent = muzen.load(finished.folder)
     observation, _ = gymnasium.make("CartPole-v1").reset(seed=0)

@@ -61,6 +61,7 @@ _COUNTERS = (
     "reward_high",
     "reward_square",
     "value_spread",
+    "least_spread",
     "next_report",
 )
 # Episodes in the running mean of returns.
@@ -186,11 +187,13 @@ class Experiment:
         self.planner = make_planner(config.search, config.search.simulations)
         act = config.act
         self.exploration = np.geomspace(act.temperature, act.temperature_last, act.environments, dtype=np.float32)
-        self.value_spread = 0.0
+        self.value_spread = self.least_spread = 0.0
         self.normaliser = Normaliser(self.spec.observation_shape)
         self.health = Health(config)
         self.metrics = Metrics(folder.path)
         self.rng = np.random.default_rng([config.seed, 2])
+        shape = config.act.environments, self.spec.num_actions
+        self.noise = self.rng.gumbel(size=shape) if act.hold_steps > 1 else np.zeros(shape)
         self.key = jax.random.key(config.seed)
         self.env_steps = self.turn = self.updates = self.episodes = 0
         self.owed_updates = 0.0
@@ -238,8 +241,12 @@ class Experiment:
     def act(self) -> int:
         """One decision in every environment; returns the environment steps taken."""
         rollout = self.rollout
-        plan = self._plan(rollout.observation, rollout.legal, rollout.to_play, turn_key=3, explore=self.exploration)
-        if self.env_steps < self.config.act.random_steps:
+        held = self.config.act.hold_steps > 1
+        explore = False if held else self.exploration
+        plan = self._plan(rollout.observation, rollout.legal, rollout.to_play, turn_key=3, explore=explore)
+        if held:
+            plan = plan._replace(action=self._held_action(plan.policy, rollout.legal))
+        elif self.env_steps < self.config.act.random_steps:
             noise = self.rng.random(plan.policy.shape)
             action = np.where(rollout.legal, noise, -1.0).argmax(axis=1).astype(np.int32)
             plan = plan._replace(action=action)
@@ -261,6 +268,17 @@ class Experiment:
         self.reward_high = max(self.reward_high, float(rows.reward.max(where=~rows.final[:, None], initial=-np.inf)))
         return steps
 
+    def _held_action(self, policy: np.ndarray, legal: np.ndarray) -> np.ndarray:
+        """[E] actions drawn from [E, A] policies at each environment's temperature, with noise that lasts.
+
+        argmax log π(a) + T g(a) is a sample of π^(1/T) for Gumbel noise g; here g is drawn anew only once in
+        `act.hold_steps` steps on average, so that an environment is pushed one way for a while.
+        """
+        redraw = self.rng.random((len(policy), 1)) < 1 / self.config.act.hold_steps
+        self.noise = np.where(redraw, self.rng.gumbel(size=policy.shape), self.noise)
+        score = np.log(np.maximum(policy, 1e-9)) + self.exploration[:, None] * self.noise
+        return np.where(legal, score, -np.inf).argmax(axis=1).astype(np.int32)
+
     def begin_learning(self) -> None:
         """Set the supports from what the random steps showed; the network's units are fixed from here on.
 
@@ -271,6 +289,7 @@ class Experiment:
         scale = math.sqrt(self.reward_square / self.env_steps) or 1.0
         horizon = 1 / (1 - min(config.learn.discount, LONGEST_DISCOUNT))
         returns = [abs(x) for x in (seen.min_return, seen.max_return) if math.isfinite(x)]
+        self.least_spread = config.search.least_spread * scale * horizon
         value_limit = max(scale * horizon, 3 * seen.max_abs_reward, *returns) / scale
         limits = {
             "value_encoding": config.value.limit or value_limit,
@@ -336,6 +355,7 @@ class Experiment:
             self._note(name, float(x.mean()))
         spread = float(values["value_spread"].mean())
         self.value_spread += SPREAD_RATE * (spread - self.value_spread) if self.value_spread else spread
+        self.value_spread = max(self.value_spread, self.least_spread)
 
     def _explain(self, name: str, values: dict[str, np.ndarray]) -> str:
         terms = [n for n, x in values.items() if n.endswith("_loss") and not np.isfinite(x).all()]
@@ -429,7 +449,7 @@ class Experiment:
         """Write everything that the run needs to go on, atomically."""
         arrays = {f"learner/{name}": x for name, x in _named_arrays(self.learner).items()}
         arrays |= {"normaliser/mean": self.normaliser.mean, "normaliser/m2": self.normaliser.m2}
-        arrays["rollout/observation"] = self.rollout.observation
+        arrays |= {"rollout/observation": self.rollout.observation, "rollout/noise": self.noise}
         counters = {name: getattr(self, name) for name in _COUNTERS} | {"seconds": self.elapsed()}
         state = counters | {
             "owed_positions": self.reanalyse.owed,
@@ -467,6 +487,7 @@ class Experiment:
         self.replay = Replay.load(saved.replay_folder, saved.replay_manifest or {}, self.spec, self.config.replay)
         self.reanalyse.replay = self.replay
         broken = self.rollout.restore(state["rollout"])
+        self.noise = saved.arrays["rollout/noise"]
         stored = saved.arrays["rollout/observation"]
         differs = np.flatnonzero((self.rollout.observation != stored).reshape(len(stored), -1).any(1))
         broken += [f"environment {i} shows another observation than it did" for i in differs]

@@ -13,10 +13,14 @@ from muzen.config import Config, override
 if TYPE_CHECKING:  # types.py loads jax, which `muzen train --help` has no use for
     from muzen.types import EnvSpec
 
+# A goal that fresh noise at every step hardly ever reaches: noise must push one way for a while, and while all values
+# are still alike, their differences must not become policy.
+_RARE_GOAL = {"act.hold_steps": 8.0, "search.least_spread": 0.3}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "CartPole-v1": {"env_steps": 10_000},
-    "Acrobot-v1": {"env_steps": 25_000},
-    "MountainCar-v0": {"env_steps": 120_000},
+    "Acrobot-v1": {"env_steps": 25_000, **_RARE_GOAL},
+    "MountainCar-v0": {"env_steps": 120_000, **_RARE_GOAL},
     "LunarLander-v3": {"env_steps": 200_000, "learn.samples_per_step": 32.0, "reanalyse.positions_per_step": 8.0},
 }
 """Dotted overrides of `config.py`'s defaults, by environment id."""
