@@ -15,7 +15,7 @@ from muzen.errors import EnvError
 from muzen.search import search
 from muzen.types import Array, EnvSpec, Model, SearchResult
 
-Path = Literal["auto", "xla", "host"]
+SearchPath = Literal["auto", "xla", "host"]
 
 
 class Planner:
@@ -30,9 +30,9 @@ class Planner:
       path: "xla", "host", or "auto" for whichever the machine supports.
     """
 
-    def __init__(self, rule: Any, simulations: int, root_value: str = "mean", path: Path = "auto"):
+    def __init__(self, rule: Any, simulations: int, root_value: str = "mean", path: SearchPath = "auto"):
         self.rule, self.simulations, self.root_value = rule, simulations, root_value
-        self.path: Path = path
+        self.path: SearchPath = path
         self._initial = eqx.filter_jit(lambda model, observation: model.initial(observation))
 
     def search(

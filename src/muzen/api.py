@@ -118,13 +118,12 @@ def train(
     dotted = {name.replace("__", "."): value for name, value in overrides.items()}
     dotted |= {name: value for name, value in named.items() if value is not None}
     config = configure(env, config=config, overrides=dotted)
-    source = env
     folder = RunFolder.create(Path(out) if out is not None else _default_folder(config.env_id, config.seed), config)
     with folder.lock():
         experiment = Experiment(
             config,
             folder,
-            _maker(source),
+            _maker(env),
             network=network,
             value_encoding=value_encoding,
             reward_encoding=reward_encoding,
@@ -171,8 +170,8 @@ def resume(
         differs = opened.differences() + experiment.restore()
         if budget:
             opened.write_config(config)
-        for callback in experiment.callbacks:
-            if differs:
+        if differs:
+            for callback in experiment.callbacks:
                 callback.on_difference(experiment, differs)
         return _carry_on(experiment)
 

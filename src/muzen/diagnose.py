@@ -13,6 +13,7 @@ import numpy as np
 from muzen.agent import Agent
 from muzen.config import Config
 from muzen.envs import episode_seed
+from muzen.maths.returns import lambda_return
 from muzen.types import Array, Environment, Prediction
 
 # A figure must stay bad for this many rows of the metrics table before it is a finding.
@@ -251,7 +252,7 @@ def unroll_against(
         lists["policy"].append(_mean(same, on))
         lists["end"].append(_mean(goes_on, end))
         lists["on"].append(_mean(goes_on, on))
-    followed = np.concatenate([_discounted(e.reward, gamma) for e in played])
+    followed = np.concatenate([_return_that_followed(e.reward, gamma) for e in played])
     value = unrolled[0].value[:, 0]
     varies = value.std() > 0 and followed.std() > 0
     correlation = float(np.corrcoef(value, followed)[0, 1]) if varies else 0.0
@@ -262,10 +263,7 @@ def _mean(x: np.ndarray, where: np.ndarray) -> float:
     return float(x[where].mean()) if where.any() else float("nan")
 
 
-def _discounted(reward: np.ndarray, gamma: float) -> np.ndarray:
+def _return_that_followed(reward: np.ndarray, gamma: float) -> np.ndarray:
     """[T] discounted sum of what follows each step, cut at the episode's end."""
-    out = np.zeros(len(reward))
-    total = 0.0
-    for t in range(len(reward) - 1, -1, -1):
-        out[t] = total = reward[t] + gamma * total
-    return out
+    column = reward[None, :, None]
+    return lambda_return(column, np.full((1, len(reward)), gamma), np.zeros_like(column), lam=1.0)[0, :, 0]
