@@ -19,8 +19,11 @@ import pytest
 import muzen
 from muzen.callbacks import Callback
 from muzen.config import Config, override
+from muzen.envs import make
 from muzen.errors import NonFiniteLossError, RunDamagedError, RunExistsError, RunNotFoundError
+from muzen.experiment import Experiment
 from muzen.presets import preset
+from muzen.runs import RunFolder
 
 SMALL = {
     "env_steps": 640,
@@ -109,11 +112,21 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
     assert resumed.evaluation == finished.evaluation
 
 
-def test_held_noise_is_resumed_to_the_same_bytes(tmp_path):
-    config = small(act__hold_steps=6.0, search__least_spread=0.3, env_steps=560)
-    whole = muzen.train("CartPole-v1", config=config, out=tmp_path / "whole")
-    muzen.train("CartPole-v1", config=config, out=tmp_path / "cut", callbacks=[StopAt(500)])
-    assert same(weights(whole.folder), weights(muzen.resume(tmp_path / "cut").folder))
+def test_noise_is_fresh_in_the_first_environment_and_held_in_the_last(tmp_path):
+    config = small(act__hold_steps=8.0)
+    experiment = Experiment(config, RunFolder.create(tmp_path / "run", config), lambda: make("CartPole-v1"))
+    kept = []
+    last = jax.random.key_data(experiment._noise_keys())
+    for turn in range(1, 401):
+        experiment.turn = turn
+        now = jax.random.key_data(experiment._noise_keys())
+        kept.append((now == last).all(axis=1))
+        assert len(np.unique(now, axis=0)) == config.act.environments
+        last = now
+    experiment.close()
+    share = np.mean(kept, axis=0)
+    np.testing.assert_allclose(share, 1 - 1 / np.geomspace(1, 8, config.act.environments), atol=0.08)
+    assert share[0] == 0
 
 
 def test_a_loaded_agent_acts_as_the_run_does(finished):

@@ -38,8 +38,8 @@ class SearchConfig:
     """Interval that rescales Q to [0, 1]: this node's own values, the whole tree's, or no rescaling."""
     span_floor: float = 0.03
     """Smallest interval that Q is rescaled by, as a share of the spread of value targets (0: none)."""
-    least_spread: float = 0.0
-    """The spread counts as at least this share of the largest value, rms reward / (1 - γ): for rare goals."""
+    least_spread: float = 0.3
+    """The spread counts as at least this share of the largest value, rms reward / (1 - γ)."""
     root_value: Literal["policy", "mean"] = "policy"
     """Search value: Q averaged by the improved policy, or by visits with the network's own value (the paper's)."""
     c1: float = 1.25
@@ -176,8 +176,8 @@ class ActConfig:
     """Scale of the noise that actions are sampled with, in the first environment."""
     temperature_last: float = 5.0
     """The same in the last environment; those between are spaced evenly in logarithm."""
-    hold_steps: float = 1.0
-    """Environment steps that noise is held for on average; above 1 it is added to the policy that search found."""
+    hold_steps: float = 8.0
+    """Environment steps that noise is held for on average in the last environment; in the first it is always fresh."""
 
 
 @dataclass(frozen=True)

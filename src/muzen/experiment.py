@@ -192,8 +192,8 @@ class Experiment:
         self.health = Health(config)
         self.metrics = Metrics(folder.path)
         self.rng = np.random.default_rng([config.seed, 2])
-        shape = config.act.environments, self.spec.num_actions
-        self.noise = self.rng.gumbel(size=shape) if act.hold_steps > 1 else np.zeros(shape)
+        self.hold = np.geomspace(1.0, act.hold_steps, act.environments)
+        self.drawn = np.zeros(act.environments, np.int32)
         self.key = jax.random.key(config.seed)
         self.env_steps = self.turn = self.updates = self.episodes = 0
         self.owed_updates = 0.0
@@ -223,8 +223,7 @@ class Experiment:
         """Checkpoint and leave after the present turn."""
         self._stop = reason
 
-    def _plan(self, observation: Any, legal: Any, to_play: Any, *, turn_key: int, explore: Any) -> Plan:
-        key = jax.random.fold_in(jax.random.fold_in(self.key, turn_key), self.turn)
+    def _plan(self, key: Any, observation: Any, legal: Any, to_play: Any, *, explore: Any = False) -> Plan:
         fraction = min(1.0, self.env_steps / self.config.env_steps)
         search = self.config.search
         return self.planner.plan(
@@ -238,15 +237,27 @@ class Experiment:
             span_floor=search.span_floor * self.value_spread,
         )
 
+    def _fresh_plan(self, observation: Any, legal: Any, to_play: Any) -> Plan:
+        """Reanalysis: what the latest weights make of stored positions, without noise."""
+        key = jax.random.fold_in(jax.random.fold_in(self.key, 4), self.turn)
+        return self._plan(key, observation, legal, to_play)
+
+    def _noise_keys(self) -> jax.Array:
+        """[E] keys of the exploration noise: an environment keeps its key, and so its noise, for a while.
+
+        Noise that lasts pushes one way, which swings up what fresh noise at every step only shakes.
+        """
+        redrawn = self.rng.random(len(self.hold)) < 1 / self.hold
+        self.drawn = np.where(redrawn, np.int32(self.turn), self.drawn)
+        return _keys(jax.random.fold_in(self.key, 3), self.drawn)
+
     def act(self) -> int:
         """One decision in every environment; returns the environment steps taken."""
         rollout = self.rollout
-        held = self.config.act.hold_steps > 1
-        explore = False if held else self.exploration
-        plan = self._plan(rollout.observation, rollout.legal, rollout.to_play, turn_key=3, explore=explore)
-        if held:
-            plan = plan._replace(action=self._held_action(plan.policy, rollout.legal))
-        elif self.env_steps < self.config.act.random_steps:
+        plan = self._plan(
+            self._noise_keys(), rollout.observation, rollout.legal, rollout.to_play, explore=self.exploration
+        )
+        if self.env_steps < self.config.act.random_steps:
             noise = self.rng.random(plan.policy.shape)
             action = np.where(rollout.legal, noise, -1.0).argmax(axis=1).astype(np.int32)
             plan = plan._replace(action=action)
@@ -267,17 +278,6 @@ class Experiment:
         self.reward_low = min(self.reward_low, float(rows.reward.min(where=~rows.final[:, None], initial=np.inf)))
         self.reward_high = max(self.reward_high, float(rows.reward.max(where=~rows.final[:, None], initial=-np.inf)))
         return steps
-
-    def _held_action(self, policy: np.ndarray, legal: np.ndarray) -> np.ndarray:
-        """[E] actions drawn from [E, A] policies at each environment's temperature, with noise that lasts.
-
-        argmax log π(a) + T g(a) is a sample of π^(1/T) for Gumbel noise g; here g is drawn anew only once in
-        `act.hold_steps` steps on average, so that an environment is pushed one way for a while.
-        """
-        redraw = self.rng.random((len(policy), 1)) < 1 / self.config.act.hold_steps
-        self.noise = np.where(redraw, self.rng.gumbel(size=policy.shape), self.noise)
-        score = np.log(np.maximum(policy, 1e-9)) + self.exploration[:, None] * self.noise
-        return np.where(legal, score, -np.inf).argmax(axis=1).astype(np.int32)
 
     def begin_learning(self) -> None:
         """Set the supports from what the random steps showed; the network's units are fixed from here on.
@@ -388,7 +388,7 @@ class Experiment:
                 if self.env_steps >= self.config.act.random_steps:
                     if not self.started:
                         self.begin_learning()
-                    self.reanalyse.step(steps, lambda o, legal, p: self._plan(o, legal, p, turn_key=4, explore=False))
+                    self.reanalyse.step(steps, self._fresh_plan)
                     self.learn(steps)
                 if self.env_steps >= self.next_report:
                     self.report()
@@ -449,7 +449,7 @@ class Experiment:
         """Write everything that the run needs to go on, atomically."""
         arrays = {f"learner/{name}": x for name, x in _named_arrays(self.learner).items()}
         arrays |= {"normaliser/mean": self.normaliser.mean, "normaliser/m2": self.normaliser.m2}
-        arrays |= {"rollout/observation": self.rollout.observation, "rollout/noise": self.noise}
+        arrays |= {"rollout/observation": self.rollout.observation, "rollout/drawn": self.drawn}
         counters = {name: getattr(self, name) for name in _COUNTERS} | {"seconds": self.elapsed()}
         state = counters | {
             "owed_positions": self.reanalyse.owed,
@@ -487,7 +487,7 @@ class Experiment:
         self.replay = Replay.load(saved.replay_folder, saved.replay_manifest or {}, self.spec, self.config.replay)
         self.reanalyse.replay = self.replay
         broken = self.rollout.restore(state["rollout"])
-        self.noise = saved.arrays["rollout/noise"]
+        self.drawn = saved.arrays["rollout/drawn"]
         stored = saved.arrays["rollout/observation"]
         differs = np.flatnonzero((self.rollout.observation != stored).reshape(len(stored), -1).any(1))
         broken += [f"environment {i} shows another observation than it did" for i in differs]
@@ -518,6 +518,12 @@ class Experiment:
     def agent(self) -> Agent:
         """The agent as it stands, with evaluation's simulations."""
         return make_agent(self.config, self.spec, self.learner.average, self.env_steps, self.value_spread)
+
+
+@jax.jit
+def _keys(key: jax.Array, drawn: jax.Array) -> jax.Array:
+    """[E] keys, one for each environment and the turn that its noise was drawn in."""
+    return jax.vmap(lambda i, turn: jax.random.fold_in(jax.random.fold_in(key, i), turn))(jnp.arange(len(drawn)), drawn)
 
 
 def make_planner(config: SearchConfig, simulations: int, value_spread: float = 0.0) -> Planner:

@@ -13,14 +13,10 @@ from muzen.config import Config, override
 if TYPE_CHECKING:  # types.py loads jax, which `muzen train --help` has no use for
     from muzen.types import EnvSpec
 
-# A goal that fresh noise at every step hardly ever reaches: noise must push one way for a while, and while all values
-# are still alike, their differences must not become policy.
-_RARE_GOAL = {"act.hold_steps": 8.0, "search.least_spread": 0.3}
-
 PRESETS: dict[str, dict[str, Any]] = {
     "CartPole-v1": {"env_steps": 10_000},
-    "Acrobot-v1": {"env_steps": 25_000, **_RARE_GOAL},
-    "MountainCar-v0": {"env_steps": 120_000, **_RARE_GOAL},
+    "Acrobot-v1": {"env_steps": 25_000},
+    "MountainCar-v0": {"env_steps": 120_000},
     "LunarLander-v3": {"env_steps": 200_000, "learn.samples_per_step": 32.0, "reanalyse.positions_per_step": 8.0},
 }
 """Dotted overrides of `config.py`'s defaults, by environment id."""
@@ -49,6 +45,7 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if spec.players > 1:
         settings["learn.discount"] = 1.0  # a game pays at its end, however late
+        settings |= {"act.temperature_last": 1.0, "act.hold_steps": 1.0}  # an opponent explores already
     elif spec.max_episode_steps is not None and spec.max_episode_steps >= _LONG_EPISODE:
         settings["learn.discount"] = 0.997  # the paper's, where episodes are long
     settings["search.max_considered"] = max(2, min(16, spec.num_actions))

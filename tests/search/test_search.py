@@ -156,6 +156,20 @@ def test_one_key_gives_one_result(tables, rule):
         np.testing.assert_array_equal(a, b)
 
 
+@both_rules
+def test_a_root_with_a_key_of_its_own_keeps_its_noise_whatever_else_is_searched(tables, rule):
+    table = tables.random(23, 64, 4)
+    keys = jax.random.split(KEY, 8)
+    all_ = plan(table, np.arange(8), rule, key=keys, explore=True)
+    some = plan(table, np.arange(8)[5:2:-1], rule, key=keys[5:2:-1], explore=True)
+    for a, b in zip(all_[:5], some[:5], strict=True):
+        np.testing.assert_array_equal(a[5:2:-1], b)
+    same = plan(table, np.zeros(8), rule, key=jnp.stack([KEY] * 8), explore=True)
+    assert (same.visits == same.visits[0]).all() and (same.action == same.action[0]).all()
+    fresh = plan(table, np.zeros(8), rule, key=keys, explore=True)
+    assert len(np.unique(fresh.visits, axis=0)) > 1
+
+
 def test_dirichlet_noise_mixes_into_legal_actions_only(tables):
     table = tables.random(12, 4000, 3, illegal=0.4)
     table = table._replace(logits=np.zeros_like(table.logits))
@@ -406,6 +420,7 @@ def test_a_root_without_a_legal_action_is_an_error_and_never_nan(tables):
         (dict(max_depth=0), "max_depth: 0"),
         (dict(temperature=-1.0), "temperature: -1.0"),
         (dict(rule="gumbel"), "rule: 'gumbel'"),
+        (dict(key=jax.random.split(KEY, 3)), "key: 3 keys for 1 roots"),
         (dict(explore=np.ones(3)), r"explore: shape \(3,\)"),
     ],
 )

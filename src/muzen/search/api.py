@@ -56,7 +56,8 @@ def search(
     Args:
       model: has `recurrent(state, action [B] int32) -> Prediction`; any pytree, or any hashable object.
       root: `Prediction` of the B roots: value [B, P], policy_logits and legal [B, A], to_play [B], state.
-      key: a JAX random key.
+      key: a JAX random key for all roots, or [B] keys, one for each: a root given the same key again gets the same
+        noise, whatever else is in the batch.
       simulations: network evaluations per root, at least 1.
       rule: `Gumbel(...)` or `Puct(...)`.
       explore: add the rule's noise and sample the action (self-play); False is greedy and uses no noise. A
@@ -78,6 +79,7 @@ def search(
     """
     _check(root, simulations, rule, temperature, path, max_depth)
     _check_explore(explore, np.shape(root.policy_logits)[0])
+    _check_key(key, np.shape(root.policy_logits)[0])
     chosen = _choose_path(path)
     # A plain bool is compiled in: a search without noise compiles in half the time.
     fixed, explore = (explore, 0.0) if isinstance(explore, bool) else (None, explore)
@@ -232,6 +234,11 @@ def check_prediction(name: str, prediction: Any) -> None:
 def _check_explore(explore: Any, batch: int) -> None:
     if np.ndim(explore) > 1 or np.size(explore) not in (1, batch):
         raise SearchError(f"explore: shape {np.shape(explore)} is neither one value nor one for each of {batch} roots")
+
+
+def _check_key(key: Any, batch: int) -> None:
+    if not rules.is_one_key(key) and np.shape(key)[0] != batch:
+        raise SearchError(f"key: {np.shape(key)[0]} keys for {batch} roots; give one key, or one for each root")
 
 
 def _check_legal(root: Prediction) -> None:

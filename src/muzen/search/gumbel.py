@@ -73,8 +73,8 @@ def table(rule: Gumbel, simulations: int) -> np.ndarray:
 
 def root_noise(rule: Gumbel, key: jax.Array, logits: jax.Array, legal: jax.Array, explore: Any):
     """(logits, scores, action noise): Gumbel noise for each root and action times `explore`, 0 where not exploring."""
-    gumbel = jax.random.gumbel(key, logits.shape, jnp.float32)
-    return logits, logits + gumbel * rules.per_root(explore), jnp.zeros_like(logits)
+    noise = rules.gumbel(key, logits) * rules.per_root(explore)
+    return logits, logits + noise, jnp.zeros_like(logits)
 
 
 @compiled

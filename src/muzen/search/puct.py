@@ -65,25 +65,29 @@ def root_noise(rule: Puct, key: jax.Array, logits: jax.Array, legal: jax.Array, 
 
     The prior of a root has noise where `explore` is above 0; the action noise is multiplied by it.
     """
-    noise_key, action_key = jax.random.split(key)
+    noise_key, action_key = rules.split(key)
     count = jnp.maximum(legal.sum(-1, keepdims=True), 1)
     alpha = jnp.where(jnp.asarray(rule.dirichlet_alpha) > 0, rule.dirichlet_alpha, 10.0 / count)
     scale = rules.per_root(explore)
 
     def noisy():
-        sample = jax.random.loggamma(noise_key, jnp.broadcast_to(alpha, logits.shape), dtype=jnp.float32)
+        sample = rules.drawn(_log_gamma, noise_key, jnp.broadcast_to(alpha, logits.shape))
         fraction = jnp.where(scale > 0, rule.dirichlet_fraction, 0.0)
         prior = (1 - fraction) * _softmax(logits, legal) + fraction * _softmax(sample, legal)
         mixed = jnp.where(legal, jnp.log(jnp.maximum(prior, jnp.finfo(jnp.float32).tiny)), -jnp.inf)
         top = jnp.where(legal.any(-1, keepdims=True), mixed.max(-1, keepdims=True), 0.0)
         mixed = jnp.where(scale > 0, mixed - top, logits)
-        return mixed, jax.random.gumbel(action_key, logits.shape, jnp.float32) * scale
+        return mixed, rules.gumbel(action_key, logits) * scale
 
     if explore is True:
         scores, action_noise = noisy()
     else:
         scores, action_noise = jax.lax.cond((scale > 0).any(), noisy, lambda: (logits, jnp.zeros_like(logits)))
     return scores, scores, action_noise
+
+
+def _log_gamma(key: jax.Array, alpha: jax.Array) -> jax.Array:
+    return jax.random.loggamma(key, alpha, dtype=jnp.float32)
 
 
 def _softmax(logits: jax.Array, legal: jax.Array) -> jax.Array:

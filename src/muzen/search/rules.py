@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -33,6 +34,28 @@ def check_at_least(name: str, value: Any, low: float, high: float = math.inf) ->
 def per_root(explore: Any) -> jax.Array:
     """The scale of the noise as [1, 1] or [B, 1]: a bool or number for all roots, or [B] numbers."""
     return jnp.asarray(explore, jnp.float32).reshape(-1, 1)
+
+
+def is_one_key(key: Any) -> bool:
+    """True for one random key, typed or raw; False for one key a root."""
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return jnp.ndim(key) == (0 if typed else 1)
+
+
+def split(key: Any) -> tuple[Any, Any]:
+    """Two keys from one, or two for each of [B] keys."""
+    first, second = jax.random.split(key) if is_one_key(key) else jax.vmap(jax.random.split, out_axes=1)(key)
+    return first, second
+
+
+def drawn(sample: Callable[..., jax.Array], key: Any, like: jax.Array) -> jax.Array:
+    """`sample(key, like)` [B, A]; from one key for all roots, or each row from the root's own key."""
+    return sample(key, like) if is_one_key(key) else jax.vmap(sample)(key, like)
+
+
+def gumbel(key: Any, like: jax.Array) -> jax.Array:
+    """[B, A] standard Gumbel noise."""
+    return drawn(lambda k, x: jax.random.gumbel(k, x.shape, jnp.float32), key, like)
 
 
 def check_common(rule: str, normalise: Any, span_floor: Any, bounds: Any) -> None:
