@@ -91,7 +91,8 @@ class Endless(SeededLength):
 
 
 def test_an_episode_that_never_ends_is_cut_off_and_counted():
-    agent = Agent(None, FixedPlanner(), Endless.spec)  # type: ignore[arg-type]
-    result = evaluate(agent, Endless, episodes=40, seed=0, max_steps=9)
-    assert result["returns"] == [9.0] * 40
-    assert result["cut"] == 40
+    agent = Agent(None, FixedPlanner(), Endless.spec, max_steps=9)  # type: ignore[arg-type]
+    for max_steps, length in ((None, 9.0), (4, 4.0)):
+        result = evaluate(agent, Endless, episodes=40, seed=0, max_steps=max_steps)
+        assert result["returns"] == [length] * 40
+        assert result["cut"] == 40

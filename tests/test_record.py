@@ -2,6 +2,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from imageio import v3 as imageio
 from PIL import Image
 
 from muzen.drawing import SIZE, Moment, Thought, frame, limits
@@ -63,6 +64,12 @@ def test_a_film_has_a_picture_a_step_and_holds_the_last_for_a_second(tmp_path):
             durations.append(film.info["duration"])
         assert sum(durations) == (7 + 10) * 100
     assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]
+
+
+def test_an_mp4_has_a_picture_a_step_too(tmp_path):
+    path = record(FakeAgent("CartPole-v1"), "CartPole-v1", tmp_path / "a.mp4", max_steps=7, fps=10)
+    assert imageio.imread(path, plugin="pyav").shape == (7 + 10, SIZE[1], SIZE[0], 3)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
 def test_the_environments_own_speed_is_kept_up_to_what_an_eye_follows(tmp_path):

@@ -91,10 +91,12 @@ class Agent:
       planner: the search.
       spec: the environment that it was trained for.
       env_steps: environment steps that it was trained for.
+      max_steps: environment steps after which an evaluation cuts its episodes off.
     """
 
-    def __init__(self, model: Model, planner: Planner, spec: EnvSpec, env_steps: int = 0):
+    def __init__(self, model: Model, planner: Planner, spec: EnvSpec, env_steps: int = 0, max_steps: int = 27_000):
         self.model, self.planner, self.spec, self.env_steps = model, planner, spec, env_steps
+        self.max_steps = max_steps
         self._key = jax.random.key(0)
 
     def search(self, observation: Any, legal: Any = None, to_play: int = 0) -> SearchResult:

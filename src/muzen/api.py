@@ -190,7 +190,6 @@ def _carry_on(experiment: Experiment) -> Run:
                 experiment.make_env,
                 episodes=config.evaluate.episodes,
                 seed=config.evaluate.seed,
-                max_steps=config.evaluate.max_steps,
                 progress=experiment.on_evaluation,
             )
             folder.write_json(EVALUATION_FILE, result)

@@ -34,7 +34,7 @@ def evaluate(
     *,
     episodes: int = 100,
     seed: int = 0,
-    max_steps: int = 27_000,
+    max_steps: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Play greedy episodes and sum their rewards.
@@ -46,13 +46,14 @@ def evaluate(
       make: makes one environment.
       episodes: how many, at least 1.
       seed: of the episodes.
-      max_steps: environment steps after which an episode is cut off; `cut` counts those.
+      max_steps: environment steps after which an episode is cut off, and `cut` counts those; None: the agent's own.
       progress: called with (episodes done, episodes) after each one.
 
     Returns:
       env_id, episodes, mean_return, std_return, ci95 (low, high), env_steps_trained, returns, lengths, seed,
       simulations, and cut, the episodes that `max_steps` ended.
     """
+    max_steps = agent.max_steps if max_steps is None else max_steps
     lanes = min(LANES, episodes)
     envs = [make() for _ in range(lanes)]
     returns, lengths = np.zeros(episodes), np.zeros(episodes, int)

@@ -535,7 +535,8 @@ def make_planner(config: SearchConfig, simulations: int, value_spread: float = 0
 def make_agent(config: Config, spec: EnvSpec, model: NetworkModel, env_steps: int, value_spread: float) -> Agent:
     """A greedy agent from weights and settings."""
     simulations = config.evaluate.simulations or config.search.simulations
-    return Agent(model, make_planner(config.search, simulations, value_spread), spec, env_steps)
+    planner = make_planner(config.search, simulations, value_spread)
+    return Agent(model, planner, spec, env_steps, config.evaluate.max_steps)
 
 
 def restore_model(model: NetworkModel, arrays: dict[str, np.ndarray], folder: Path) -> NetworkModel:

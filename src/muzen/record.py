@@ -145,9 +145,10 @@ def _check_kind(path: Path) -> None:
         raise ConfigError(f"out: {path} ends in {path.suffix or 'nothing'}; name a .gif or an .mp4")
     if path.suffix == ".mp4":
         try:
-            import imageio_ffmpeg  # noqa: F401  # pyright: ignore[reportMissingImports]
+            import av  # noqa: F401  # pyright: ignore[reportMissingImports]
+            import imageio  # noqa: F401  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError as error:
-            raise ConfigError(f"out: {path} needs: pip install imageio-ffmpeg; or name a .gif") from error
+            raise ConfigError(f"out: {path} needs: pip install 'muzen[video]'; or name a .gif") from error
 
 
 def _write(images: Iterator[Image.Image], path: Path, fps: int) -> None:
@@ -158,12 +159,7 @@ def _write(images: Iterator[Image.Image], path: Path, fps: int) -> None:
         if path.suffix == ".gif":
             _write_gif(images, part, fps)
         else:
-            import imageio.v2 as imageio
-
-            writer: Any
-            with imageio.get_writer(part, fps=fps, macro_block_size=1) as writer:
-                for image in images:
-                    writer.append_data(np.asarray(image))
+            _write_mp4(images, part, fps)
         part.replace(path)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -179,3 +175,14 @@ def _write_gif(images: Iterator[Image.Image], path: Path, fps: int) -> None:
     rest = (image.quantize(palette=colours, dither=Image.Dither.NONE) for image in images)
     start = first.quantize(palette=colours, dither=Image.Dither.NONE)
     start.save(path, "GIF", save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, optimize=False)
+
+
+def _write_mp4(images: Iterator[Image.Image], path: Path, fps: int) -> None:
+    from imageio import v3 as imageio  # pyright: ignore[reportMissingImports]
+
+    # PyAV, not imageio's ffmpeg: that forks, which JAX's threads may deadlock.
+    film: Any
+    with imageio.imopen(path, "w", plugin="pyav") as film:
+        film.init_video_stream("libx264", fps=fps)
+        for image in images:
+            film.write_frame(np.asarray(image))
