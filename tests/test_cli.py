@@ -40,13 +40,17 @@ class FakeApi:
 
     def _run(self, config, folder):
         evaluation = EVALUATION if self.stopped == "finished" else {}
-        return types.SimpleNamespace(folder=Path(folder), config=config, stopped=self.stopped, evaluation=evaluation)
+        return types.SimpleNamespace(
+            folder=Path(folder), config=config, stopped=self.stopped, evaluation=evaluation, profile={}
+        )
 
-    def train(self, env, *, config, out, warm_start, callbacks):
+    def train(self, env, *, config, out, warm_start, profile, callbacks):
         self.calls.append({"env": env, "config": config, "out": out, "warm_start": warm_start})
         if self.error:
             raise self.error
-        return self._run(config, out or "runs/CartPole-v1-seed0")
+        run = self._run(config, out or "runs/CartPole-v1-seed0")
+        run.profile = {"learning step": 6.0, "rest": 2.0} if profile else {}
+        return run
 
     def resume(self, folder, *, env, env_steps, minutes, callbacks):
         self.calls.append({"folder": folder, "env": env, "env_steps": env_steps, "minutes": minutes})
@@ -112,6 +116,14 @@ def test_a_file_may_name_the_environment(api, tmp_path):
     path.write_text(json.dumps(to_dict(preset("Acrobot-v1"))), encoding="utf-8")
     assert main(["train", "--config", str(path)]) == 0
     assert api.calls[0]["config"] == load_config(path)
+
+
+def test_profile_ends_with_where_the_time_went(api, capsys):
+    main(["train", "CartPole-v1"])
+    assert "where the time went" not in capsys.readouterr().out
+    main(["train", "CartPole-v1", "--profile"])
+    said = capsys.readouterr().out
+    assert "where the time went" in said and "learning step      6.00   75.0%" in said
 
 
 def test_the_summary_says_what_a_person_wants_to_know(api, capsys):

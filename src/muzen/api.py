@@ -18,6 +18,8 @@ from muzen.errors import ConfigError, RunDamagedError
 from muzen.evaluate import evaluate as play_episodes
 from muzen.experiment import Experiment, make_agent, make_model, restore_model
 from muzen.presets import preset
+from muzen.profile import EVALUATION, breakdown
+from muzen.profile import FILE as PROFILE_FILE
 from muzen.runs import Checkpoint, RunFolder, read_metrics
 from muzen.types import Environment, EnvSpec
 
@@ -36,6 +38,7 @@ class Run:
       stopped: "finished", or why it stopped before its budget.
       evaluation: greedy returns with their interval, as `evaluate` gives them; empty if it stopped early.
       seconds: wall-clock of training, evaluation not included.
+      profile: seconds by part of the loop, if it was asked for; they add up to the wall-clock.
     """
 
     folder: Path
@@ -43,6 +46,7 @@ class Run:
     stopped: str
     evaluation: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    profile: dict[str, float] = field(default_factory=dict)
 
     @property
     def metrics(self) -> list[dict[str, float]]:
@@ -94,6 +98,7 @@ def train(
     value_encoding: Any = None,
     reward_encoding: Any = None,
     warm_start: str | os.PathLike | None = None,
+    profile: bool = False,
     **overrides: Any,
 ) -> Run:
     """Train an agent, evaluate it, and leave everything in a run folder.
@@ -109,6 +114,7 @@ def train(
       network: a network of the user's own, or a function (spec, key) that makes one.
       value_encoding, reward_encoding: the user's own encodings.
       warm_start: run folder whose weights to start from (same network shapes).
+      profile: keep where the wall-clock went, in `Run.profile` and in the run folder's profile.json.
       overrides: settings by dotted name with `__` for the dot: `search__simulations=32`.
 
     Raises:
@@ -131,7 +137,7 @@ def train(
         )
         if warm_start is not None:
             experiment.warm_start(Path(warm_start))
-        return _carry_on(experiment)
+        return _carry_on(experiment, profile)
 
 
 def resume(
@@ -176,7 +182,7 @@ def resume(
         return _carry_on(experiment)
 
 
-def _carry_on(experiment: Experiment) -> Run:
+def _carry_on(experiment: Experiment, profile: bool = False) -> Run:
     """Run to the end of the budget, evaluate, and tell the callbacks."""
     config, folder = experiment.config, experiment.folder
     for callback in experiment.callbacks:
@@ -185,15 +191,21 @@ def _carry_on(experiment: Experiment) -> Run:
         stopped = experiment.run()
         result: dict[str, Any] = {}
         if stopped == "finished":
-            result = play_episodes(
-                experiment.agent(),
-                experiment.make_env,
-                episodes=config.evaluate.episodes,
-                seed=config.evaluate.seed,
-                progress=experiment.on_evaluation,
-            )
+            with experiment.clock(EVALUATION):
+                result = play_episodes(
+                    experiment.agent(),
+                    experiment.make_env,
+                    episodes=config.evaluate.episodes,
+                    seed=config.evaluate.seed,
+                    progress=experiment.on_evaluation,
+                )
             folder.write_json(EVALUATION_FILE, result)
-        run = Run(folder.path, config, stopped, result, experiment.elapsed())
+        parts: dict[str, float] = {}
+        if profile:
+            wall = experiment.clock.elapsed()  # before the share is measured, which takes time of its own
+            parts = breakdown(experiment.clock, wall, experiment.network_share())
+            folder.write_json(PROFILE_FILE, {"env_steps": experiment.env_steps, "seconds": parts})
+        run = Run(folder.path, config, stopped, result, experiment.elapsed(), parts)
         for callback in experiment.callbacks:
             callback.on_end(experiment, {"run": run})
         return run

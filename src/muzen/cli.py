@@ -58,6 +58,8 @@ class Train(Config):
     """Settings to start from, in a .json or .toml file; it needs to state only what differs."""
     warm_start: OptionalFolder = None
     """Run folder whose weights to start from."""
+    profile: Flag = False
+    """Say at the end where the wall-clock went, and keep it in the run folder's profile.json."""
     debug: Flag = False
     """Show the whole traceback of an error."""
 
@@ -67,16 +69,42 @@ class Train(Config):
 
     def __call__(self) -> int:
         config = self.settings()
+        if self.seeds:
+            return self._train_seeds(config, _parse_seeds(self.seeds))
+        began = time.monotonic()
+        run = self._train(config, self.out)
+        return _ended(run, time.monotonic() - began)
+
+    def _train(self, config: Config, out: Path | None) -> Any:
         from muzen import api
 
-        if self.seeds:
-            return _train_seeds(config, _parse_seeds(self.seeds), self.out, self.warm_start)
-        began = time.monotonic()
         with _Watch() as progress:
-            run = api.train(
-                config.env_id, config=config, out=self.out, warm_start=self.warm_start, callbacks=[progress]
+            return api.train(
+                config.env_id,
+                config=config,
+                out=out,
+                warm_start=self.warm_start,
+                profile=self.profile,
+                callbacks=[progress],
             )
-        return _ended(run, time.monotonic() - began)
+
+    def _train_seeds(self, config: Config, seeds: list[int]) -> int:
+        """One run after another in one folder, then a table and a plot."""
+        from muzen.plots import plot_runs
+        from muzen.summary import seeds_table
+
+        folder = self.out or _seeds_folder(config.env_id, seeds)
+        runs: list[tuple[Any, float]] = []
+        for seed in seeds:
+            began = time.monotonic()
+            run = self._train(dataclasses.replace(config, seed=seed), folder / f"seed{seed}")
+            if run.stopped in SIGNALS:
+                return _ended(run, time.monotonic() - began)
+            runs.append((run, time.monotonic() - began))
+        Console().print(seeds_table(runs))
+        _say(f"run folders: {folder}")
+        _say(f"learning curves: {plot_runs([run.folder for run, _ in runs], folder / 'learning.png')}")
+        return 0
 
 
 @dataclass(frozen=True)
@@ -352,33 +380,6 @@ class _Watch:
         self.progress.close()
         if kind is KeyboardInterrupt and self.progress.folder is not None:
             _complain(f"go on with: muzen resume {self.progress.folder}")
-
-
-def _train_seeds(config: Config, seeds: list[int], out: Path | None, warm_start: Path | None) -> int:
-    """One run after another in one folder, then a table and a plot."""
-    from muzen import api
-    from muzen.plots import plot_runs
-    from muzen.summary import seeds_table
-
-    folder = out or _seeds_folder(config.env_id, seeds)
-    runs: list[tuple[Any, float]] = []
-    for seed in seeds:
-        began = time.monotonic()
-        with _Watch() as progress:
-            run = api.train(
-                config.env_id,
-                config=dataclasses.replace(config, seed=seed),
-                out=folder / f"seed{seed}",
-                warm_start=warm_start,
-                callbacks=[progress],
-            )
-        if run.stopped in SIGNALS:
-            return _ended(run, time.monotonic() - began)
-        runs.append((run, time.monotonic() - began))
-    Console().print(seeds_table(runs))
-    _say(f"run folders: {folder}")
-    _say(f"learning curves: {plot_runs([run.folder for run, _ in runs], folder / 'learning.png')}")
-    return 0
 
 
 def _seeds_folder(env_id: str, seeds: list[int]) -> Path:

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from muzen import profile
 from muzen.actors import Plan, Rollout
 from muzen.agent import Agent, Planner
 from muzen.caches import use_compilation_cache
@@ -167,6 +168,7 @@ class Experiment:
         reward_encoding: Any = None,
         callbacks: Iterable[Callback] = (),
     ):
+        self.clock = profile.Clock()
         use_compilation_cache()
         self.config, self.folder, self.make_env = config, folder, make_env
         self.callbacks = list(callbacks)
@@ -251,20 +253,36 @@ class Experiment:
         self.drawn = np.where(redrawn, np.int32(self.turn), self.drawn)
         return _keys(jax.random.fold_in(self.key, 3), self.drawn)
 
+    def _act_plan(self) -> Plan:
+        now = self.rollout
+        return self._plan(self._noise_keys(), now.observation, now.legal, now.to_play, explore=self.exploration)
+
+    def network_share(self) -> float:
+        """Part of the acting search's time that its network takes, measured now; changes nothing in the run."""
+        now = self.rollout
+
+        def search() -> None:
+            self._plan(
+                jax.random.split(self.key, len(now)), now.observation, now.legal, now.to_play, explore=self.exploration
+            )
+
+        return profile.network_share(search, self.learner.average, now.observation, self.config.search.simulations)
+
     def act(self) -> int:
         """One decision in every environment; returns the environment steps taken."""
         rollout = self.rollout
-        plan = self._plan(
-            self._noise_keys(), rollout.observation, rollout.legal, rollout.to_play, explore=self.exploration
-        )
+        with self.clock(profile.SEARCH):
+            plan = self._act_plan()
         if self.env_steps < self.config.act.random_steps:
             noise = self.rng.random(plan.policy.shape)
             action = np.where(rollout.legal, noise, -1.0).argmax(axis=1).astype(np.int32)
             plan = plan._replace(action=action)
-        rows, steps, ended = rollout.step(plan)
-        self.replay.add(np.arange(len(rollout)), rows)
-        if self.config.network.normalise_observations:
-            self.normaliser.add(rows.observation)
+        with self.clock(profile.ENVIRONMENT):
+            rows, steps, ended = rollout.step(plan)
+        with self.clock(profile.STORING):
+            self.replay.add(np.arange(len(rollout)), rows)
+            if self.config.network.normalise_observations:
+                self.normaliser.add(rows.observation)
         self.env_steps += steps
         for episode in ended:
             self.episodes += 1
@@ -321,19 +339,22 @@ class Experiment:
         self.owed_updates += steps * config.samples_per_step / config.batch_size
         while self.owed_updates >= self.updates_per_call:
             self.owed_updates -= self.updates_per_call
-            batches = self.replay.sample(
-                self.updates_per_call,
-                config.batch_size,
-                unroll_steps=config.unroll_steps,
-                n_step=config.n_step,
-                discount=config.discount,
-                td_lambda=config.td_lambda,
-                correct_off_policy=config.correct_off_policy,
-                bootstrap_observation=config.bootstrap == "target",
-            )
-            if self.config.network.normalise_observations:
-                self._each_model(self.normaliser.into)
-            self.learner, report = self._learn(self.learner, batches)
+            with self.clock(profile.BATCH):
+                batches = self.replay.sample(
+                    self.updates_per_call,
+                    config.batch_size,
+                    unroll_steps=config.unroll_steps,
+                    n_step=config.n_step,
+                    discount=config.discount,
+                    td_lambda=config.td_lambda,
+                    correct_off_policy=config.correct_off_policy,
+                    bootstrap_observation=config.bootstrap == "target",
+                )
+            with self.clock(profile.LEARNING):
+                if self.config.network.normalise_observations:
+                    self._each_model(self.normaliser.into)
+                self.learner, report = self._learn(self.learner, batches)
+                report = jax.block_until_ready(report)
             self.updates += self.updates_per_call
             if self.config.replay.priority_alpha > 0:
                 self.replay.update_priorities(batches.index, np.asarray(report.priority))
@@ -388,7 +409,8 @@ class Experiment:
                 if self.env_steps >= self.config.act.random_steps:
                     if not self.started:
                         self.begin_learning()
-                    self.reanalyse.step(steps, self._fresh_plan)
+                    with self.clock(profile.REANALYSIS):
+                        self.reanalyse.step(steps, self._fresh_plan)
                     self.learn(steps)
                 if self.env_steps >= self.next_report:
                     self.report()
@@ -447,6 +469,12 @@ class Experiment:
 
     def checkpoint(self) -> None:
         """Write everything that the run needs to go on, atomically."""
+        with self.clock(profile.CHECKPOINTS):
+            self._checkpoint()
+        for callback in self.callbacks:
+            callback.on_checkpoint(self)
+
+    def _checkpoint(self) -> None:
         arrays = {f"learner/{name}": x for name, x in _named_arrays(self.learner).items()}
         arrays |= {"normaliser/mean": self.normaliser.mean, "normaliser/m2": self.normaliser.m2}
         arrays |= {"rollout/observation": self.rollout.observation, "rollout/drawn": self.drawn}
@@ -463,8 +491,6 @@ class Experiment:
         }
         Checkpoint(self.folder.path).save(arrays, state, self.replay)
         self.next_checkpoint = self.elapsed() + self.config.checkpoint_minutes * 60
-        for callback in self.callbacks:
-            callback.on_checkpoint(self)
 
     def restore(self) -> list[str]:
         """Stand where the last checkpoint stood.

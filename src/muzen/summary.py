@@ -7,6 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from muzen.profile import lines as profile_lines
 from muzen.progress import duration
 
 
@@ -47,6 +48,7 @@ def run_summary(run: Any, seconds: float) -> str:
             f"{steps:,} environment steps, {duration(seconds)} of wall-clock",
             f"run folder: {folder}",
             "",
+            *([*profile_lines(run.profile, steps), ""] if run.profile else []),
             "next:",
             *(f"  {command:<{width}}  {why}" for command, why in commands.items()),
         ]
