@@ -77,3 +77,20 @@ def test_a_win_is_the_movers_and_the_others_loss(player):
     np.testing.assert_allclose(found.q, 1.0, atol=1e-3)
     np.testing.assert_allclose(found.value[0, player], 0.9, atol=1e-3)  # 9 wins, and the network's own 0
     np.testing.assert_allclose(found.value[0, 1 - player], -0.9, atol=1e-3)
+
+
+@pytest.mark.parametrize("players", [1, 2, 3])
+def test_a_planned_value_is_the_policys_mean_of_q_for_the_mover_and_its_negative_for_the_other(players):
+    model, seats = random_model(players), SEATS % players
+    found = searched(Planner(Gumbel(), simulations=12), model, seats)
+    planner = Planner(Gumbel(), 12, "policy")
+    plan = planner.plan(model, OBSERVATION, LEGAL, seats, jax.random.key(0))
+    expected = found.value.copy()  # three players: q is the mover's only, so the visit mean stays
+    for b, player in enumerate(seats):
+        own = sum(found.policy[b, a] * found.q[b, a] for a in range(3))
+        if players == 1:
+            expected[b] = own
+        elif players == 2:
+            expected[b, player], expected[b, 1 - player] = own, -own
+    np.testing.assert_allclose(plan.value, expected, rtol=1e-5)
+    np.testing.assert_array_equal(plan.policy, found.policy)
