@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -188,6 +190,28 @@ def test_the_value_target_bootstraps_from_the_network_that_the_settings_name():
     value = np.asarray(target.initial(flat).value).reshape(batch.partial_return.shape)
     expected = batch.partial_return + batch.bootstrap_discount[..., None] * value
     np.testing.assert_allclose(value_target(batch, target, config), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_target_networks_value_of_a_game_is_that_of_whoever_moves_in_the_bootstrap_row():
+    random = np.random.default_rng(2)
+    encoding = CategoricalEncoding(limit=20.0, bins=11)
+    network = eqx.tree_at(
+        lambda n: n.value_head.weight,
+        make_network(NetworkConfig(width=8), (3,), 2, 11, 11, 2, jax.random.key(0)),
+        jnp.asarray(random.normal(size=(8, 11)), jnp.float32),
+    )
+    game = NetworkModel(network, encoding, encoding, gamma=0.9, num_actions=2, players=2)
+    batch = SimpleNamespace(
+        bootstrap_observation=random.normal(size=(4, 3, 3)).astype(np.float32),
+        bootstrap_to_play=random.integers(0, 2, (4, 3)),
+        bootstrap_discount=np.ones((4, 3), np.float32),
+        partial_return=np.zeros((4, 3, 2), np.float32),
+    )
+    own = np.asarray(encoding.decode(network.value(network.representation(batch.bootstrap_observation.reshape(12, 3)))))
+    z = np.asarray(value_target(batch, game, LearnConfig(bootstrap="target"))).reshape(12, 2)
+    assert np.abs(own).min() > 0.01
+    for b, player in enumerate(batch.bootstrap_to_play.ravel()):
+        np.testing.assert_allclose(z[b, [player, 1 - player]], [own[b], -own[b]], rtol=1e-5)
 
 
 def leaves(model):

@@ -24,16 +24,16 @@ class Planner:
     Args:
       rule: `Gumbel(...)` or `Puct(...)`.
       simulations: per move.
-      root_value: what `plan` calls the search value of a single player's root: "mean" is the visit mean with
-        the network's own value; "policy" the mean of q under the improved policy, which unlike the visit
-        mean does not count what sequential halving visited only to rule out.
+      root_value: what `plan` calls the search value of a root: "mean" is the visit mean with the network's own
+        value; "policy" the mean of q under the improved policy, which unlike the visit mean does not count what
+        sequential halving visited only to rule out. Of more than two players only the mover has a q: the mean.
       path: "xla", "host", or "auto" for whichever the machine supports.
     """
 
     def __init__(self, rule: Any, simulations: int, root_value: str = "mean", path: SearchPath = "auto"):
         self.rule, self.simulations, self.root_value = rule, simulations, root_value
         self.path: SearchPath = path
-        self._initial = eqx.filter_jit(lambda model, observation: model.initial(observation))
+        self._initial = eqx.filter_jit(lambda model, observation, to_play: model.initial(observation, to_play))
 
     def search(
         self,
@@ -59,9 +59,10 @@ class Planner:
           temperature: of visit counts, where the rule samples from them.
           span_floor: in place of the rule's own, environment units of value.
         """
-        root = self._initial(model, np.asarray(observation))
+        to_play = np.asarray(to_play, np.int32)
+        root = self._initial(model, np.asarray(observation), to_play)
         rule = self.rule if span_floor is None else dataclasses.replace(self.rule, span_floor=jnp.float32(span_floor))
-        root = root._replace(legal=np.asarray(legal), to_play=np.asarray(to_play, np.int32))
+        root = root._replace(legal=np.asarray(legal), to_play=to_play)
         return search(
             model,
             root,
@@ -73,13 +74,13 @@ class Planner:
             path=self.path,
         )
 
-    def plan(self, *args: Any, **kwargs: Any) -> Plan:
+    def plan(self, model: Any, observation: Array, legal: Array, to_play: Array, key: Array, **options: Any) -> Plan:
         """`search`, as the numpy arrays that a rollout and replay want."""
-        found = self.search(*args, **kwargs)
-        policy = np.asarray(found.policy)
-        value = np.asarray(found.value)
-        if self.root_value == "policy" and value.shape[1] == 1:
-            value = (policy * np.asarray(found.q)).sum(1, keepdims=True)
+        found = self.search(model, observation, legal, to_play, key, **options)
+        policy, value = np.asarray(found.policy), np.asarray(found.value)
+        if self.root_value == "policy" and value.shape[1] <= 2:
+            own = (policy * np.asarray(found.q)).sum(1, keepdims=True)
+            value = np.asarray(model.every_view(own, np.asarray(to_play)))
         return Plan(np.asarray(found.action), policy, value)
 
 

@@ -106,8 +106,8 @@ def value_target(batch: Any, target: NetworkModel, config: LearnConfig) -> Array
         bootstrap = batch.bootstrap_value
     else:
         observation = batch.bootstrap_observation
-        flat = observation.reshape((-1, *observation.shape[2:]))
-        bootstrap = target.initial(flat).value.reshape(batch.partial_return.shape)
+        flat, to_play = observation.reshape((-1, *observation.shape[2:])), batch.bootstrap_to_play.reshape(-1)
+        bootstrap = target.initial(flat, to_play).value.reshape(batch.partial_return.shape)
     return jax.lax.stop_gradient(batch.partial_return + batch.bootstrap_discount[..., None] * bootstrap)
 
 

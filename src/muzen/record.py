@@ -101,8 +101,7 @@ def moments(agent: Any, env: Environment, seed: int, episode: int, max_steps: in
 
 def _think(agent: Any, env: Environment, now: TimeStep) -> tuple[Thought, np.ndarray]:
     """Searches one observation; the value is [P], environment units."""
-    restricted = {} if env.spec.always_legal else {"legal": now.legal, "to_play": now.to_play}
-    found = agent.search(now.observation, **restricted)
+    found = agent.search(now.observation, now.legal, now.to_play)
     policy, visits, q = (np.asarray(x)[0] for x in (found.policy, found.visits, found.q))
     prior = _prior(agent, now)
     return Thought(int(np.asarray(found.action)[0]), policy, visits, q, prior), np.asarray(found.value)[0]

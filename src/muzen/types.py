@@ -85,8 +85,8 @@ class Prediction(NamedTuple):
 class Model(Protocol):
     """Everything that search needs to know of a model."""
 
-    def initial(self, observation: Array) -> Prediction:
-        """h then f: the root of B searches from [B, ...] observations."""
+    def initial(self, observation: Array, to_play: Array | None = None) -> Prediction:
+        """h then f: the root of B searches from [B, ...] observations; `to_play` [B] says who moves, where known."""
         ...
 
     def recurrent(self, state: State, action: Array) -> Prediction:

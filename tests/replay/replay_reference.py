@@ -90,7 +90,8 @@ def window(lane, start, unroll, n, gamma):
     nothing = np.zeros(players)
     names = (
         "observation action reward continues step_mask policy_mask value_mask observation_mask policy_target "
-        "partial_return bootstrap_discount bootstrap_value bootstrap_mask to_play legal bootstrap_observation"
+        "partial_return bootstrap_discount bootstrap_value bootstrap_mask to_play legal bootstrap_observation "
+        "bootstrap_to_play"
     )
     out = {name: [] for name in names.split()}
     for k in range(unroll + 1):
@@ -120,6 +121,7 @@ def window(lane, start, unroll, n, gamma):
         out["bootstrap_value"].append(bootstrap.value if discount > 0 and known else nothing)
         out["bootstrap_mask"].append(known or discount == 0)
         out["bootstrap_observation"].append(bootstrap.observation)
+        out["bootstrap_to_play"].append(bootstrap.to_play)
 
         if k < unroll:
             out["action"].append(row.action if t < last else None)

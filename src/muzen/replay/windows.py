@@ -38,6 +38,7 @@ class Batch(NamedTuple):
     )  # [K+1] float32 (γλ)^n, or less steps to the end; 0 past a termination or where masked
     bootstrap_value: np.ndarray  # [K+1, P] float32 search value of the bootstrap row; 0 without one
     bootstrap_mask: np.ndarray  # [K+1] false where a search value is needed but the bootstrap row has none
+    bootstrap_to_play: np.ndarray  # [K+1] int32 who moves in the bootstrap row
     bootstrap_observation: np.ndarray | None  # [K+1, ...] of the bootstrap row, if asked for
     to_play: np.ndarray  # [K+1] int32
     legal: np.ndarray  # [K+1, A] bool
@@ -158,6 +159,7 @@ def cut_windows(
             row = ring_place(base, slot, min(bootstrap, last), capacity)
             out.bootstrap_discount[b, k] = weight
             out.bootstrap_mask[b, k] = True
+            out.bootstrap_to_play[b, k] = rows.to_play[row]
             for p in range(players):
                 value = rows.value[row, p] if weight > 0.0 else np.float32(0.0)
                 if np.isnan(value):
@@ -205,6 +207,7 @@ def windows(
         bootstrap_discount=np.empty(states, np.float32),
         bootstrap_value=np.empty((*states, players), np.float32),
         bootstrap_mask=np.empty(states, bool),
+        bootstrap_to_play=np.empty(states, np.int32),
         bootstrap_observation=None,
         to_play=np.empty(states, np.int32),
         legal=np.empty((*states, rows.legal.shape[1]), bool),
