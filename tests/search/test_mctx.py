@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from search_reference import random_table
 
 from muzen.search import Gumbel, Puct, search
 
@@ -79,7 +80,7 @@ def is_near_tie(table, ask, rows):
 
 @pytest.mark.parametrize("rule", ["gumbel", "puct"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_visits_weights_and_values_are_those_of_mctx(tables, rule, shape):
+def test_visits_weights_and_values_are_those_of_mctx(rule, shape):
     roots, actions, simulations, max_depth, illegal, ends = shape
     searched, excused = 0, 0
 
@@ -88,7 +89,7 @@ def test_visits_weights_and_values_are_those_of_mctx(tables, rule, shape):
     def check(seed, spread):
         nonlocal searched, excused
         # Every root has states of its own: as many random models as roots.
-        table = tables.random(seed, STATES * roots, actions, illegal=illegal, ends=ends, spread=spread)
+        table = random_table(seed, STATES * roots, actions, illegal=illegal, ends=ends, spread=spread)
         offset = np.arange(STATES * roots, dtype=np.int32)[:, None] // STATES * STATES
         table = table._replace(following=table.following % STATES + offset)
         state, key = np.arange(roots, dtype=np.int32) * STATES, jax.random.key(seed)
