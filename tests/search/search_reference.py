@@ -28,8 +28,8 @@ class Table(NamedTuple):
         following = jnp.asarray(self.following)[state, action]
         return self._at(following, jnp.asarray(self.reward)[state, action], jnp.asarray(self.discount)[state, action])
 
+    @jax.jit
     def roots(self, state):
-        state = jnp.asarray(state)
         players = self.value.shape[1]
         return self._at(state, jnp.zeros((len(state), players)), jnp.ones(len(state)))
 
@@ -56,20 +56,6 @@ def random_table(seed, states, actions, players=1, *, illegal=0.0, ends=0.0, spr
         rng.normal(size=(states, players)).astype(f32) * f32(spread),
         (2 * rng.normal(size=(states, actions))).astype(f32),
     )
-
-
-def solve(table, state, depth):
-    """max^n value [P] of each action of a state whose game ends within `depth`: [A, P], -inf where illegal."""
-    actions = table.following.shape[1]
-    out = np.full((actions, table.value.shape[1]), -np.inf)
-    for a in np.flatnonzero(table.legal[state]):
-        below = np.zeros(table.value.shape[1])
-        if table.discount[state, a] > 0 and depth > 1:
-            following = table.following[state, a]
-            q = solve(table, following, depth - 1)
-            below = q[q[:, table.to_play[following]].argmax()]
-        out[a] = table.reward[state, a] + table.discount[state, a] * below
-    return out
 
 
 def plan(table, state, rule, simulations=30, path="xla", **options):
