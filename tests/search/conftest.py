@@ -1,76 +1,14 @@
-"""Models whose every answer stands in a table: no rounding that depends on the batch."""
+"""Lets the tests beside this file import their models, and keeps compiled programs in memory."""
 
-from types import SimpleNamespace
-from typing import NamedTuple
+import sys
+from pathlib import Path
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from muzen.types import Prediction
+sys.path.insert(0, str(Path(__file__).parent))
 
 
-class Table(NamedTuple):
-    """M states: `following` [M, A], `reward` [M, A, P], `discount` [M, A], and the rest by state."""
-
-    following: np.ndarray
-    reward: np.ndarray
-    discount: np.ndarray
-    to_play: np.ndarray
-    legal: np.ndarray
-    value: np.ndarray
-    logits: np.ndarray
-
-    def recurrent(self, state, action):
-        following = jnp.asarray(self.following)[state, action]
-        return self._at(following, jnp.asarray(self.reward)[state, action], jnp.asarray(self.discount)[state, action])
-
-    def roots(self, state):
-        state = jnp.asarray(state)
-        players = self.value.shape[1]
-        return self._at(state, jnp.zeros((len(state), players)), jnp.ones(len(state)))
-
-    def _at(self, state, reward, discount):
-        to_play, legal, value, logits = (
-            jnp.asarray(x)[state] for x in (self.to_play, self.legal, self.value, self.logits)
-        )
-        return Prediction(reward, discount, to_play, legal, value, logits, state)
-
-
-def random_table(seed, states, actions, players=1, *, illegal=0.0, ends=0.0, spread=1.0):
-    """A random table; every state keeps at least one legal action."""
-    rng = np.random.default_rng(seed)
-    legal = rng.random((states, actions)) >= illegal
-    legal[np.arange(states), rng.integers(0, actions, states)] = True
-    discount = rng.uniform(0.5, 1.0, (states, actions)) * (rng.random((states, actions)) >= ends)
-    f32 = np.float32
-    return Table(
-        rng.integers(0, states, (states, actions)).astype(np.int32),
-        rng.normal(size=(states, actions, players)).astype(f32) * f32(spread),
-        discount.astype(f32),
-        rng.integers(0, players, states).astype(np.int32),
-        legal,
-        rng.normal(size=(states, players)).astype(f32) * f32(spread),
-        (2 * rng.normal(size=(states, actions))).astype(f32),
-    )
-
-
-def solve(table, state, depth):
-    """max^n value [P] of each action of a state whose game ends within `depth`: [A, P], -inf where illegal."""
-    actions = table.following.shape[1]
-    out = np.full((actions, table.value.shape[1]), -np.inf)
-    for a in np.flatnonzero(table.legal[state]):
-        below = np.zeros(table.value.shape[1])
-        if table.discount[state, a] > 0 and depth > 1:
-            following = table.following[state, a]
-            q = solve(table, following, depth - 1)
-            below = q[q[:, table.to_play[following]].argmax()]
-        out[a] = table.reward[state, a] + table.discount[state, a] * below
-    return out
-
-
-@pytest.fixture(scope="session")
-def tables():
+@pytest.fixture(scope="session", autouse=True)
+def compile_afresh():
     jax.config.update("jax_enable_compilation_cache", False)
-    return SimpleNamespace(Table=Table, random=random_table, solve=solve)

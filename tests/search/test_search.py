@@ -4,29 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from search_reference import KEY, RULES, Table, plan, random_table
 
 import muzen.search
 from muzen.errors import SearchError
 from muzen.search import Gumbel, Puct, children, principal_variation, search
 
-KEY = jax.random.key(0)
-RULES = [Gumbel(), Gumbel(normalise="node"), Gumbel(normalise="none", c_scale=1.0), Puct(), Puct(normalise="node")]
 both_rules = pytest.mark.parametrize("rule", [Gumbel(), Puct()], ids=["gumbel", "puct"])
 all_rules = pytest.mark.parametrize("rule", RULES, ids=lambda r: f"{type(r).__name__}-{r.normalise}")
-
-
-def plan(table, state, rule, simulations=30, path="xla", **options):
-    state = np.atleast_1d(np.asarray(state, np.int32))
-    found = search(
-        table,
-        table.roots(state),
-        options.pop("key", KEY),
-        simulations=simulations,
-        rule=rule,
-        path=path,
-        **options,
-    )
-    return jax.tree.map(np.asarray, found)
 
 
 def test_public_names_are_sorted_and_complete():
@@ -35,8 +20,8 @@ def test_public_names_are_sorted_and_complete():
 
 
 @all_rules
-def test_both_paths_give_the_same_answer(tables, rule):
-    table = tables.random(1, 64, 4, players=2, illegal=0.3, ends=0.2)
+def test_both_paths_give_the_same_answer(rule):
+    table = random_table(1, 64, 4, players=2, illegal=0.3, ends=0.2)
     xla, host = (plan(table, np.arange(8), rule, explore=True, path=path) for path in ("xla", "host"))
     for a, b in zip(xla[:5], host[:5], strict=True):
         np.testing.assert_array_equal(a, b)
@@ -44,8 +29,8 @@ def test_both_paths_give_the_same_answer(tables, rule):
 
 
 @both_rules
-def test_a_batch_equals_its_rows_searched_alone(tables, rule):
-    table = tables.random(2, 64, 4, players=2, illegal=0.2, ends=0.1)
+def test_a_batch_equals_its_rows_searched_alone(rule):
+    table = random_table(2, 64, 4, players=2, illegal=0.2, ends=0.1)
     whole = plan(table, np.arange(8), rule)
     for row in (0, 7):
         alone = plan(table, [row], rule)
@@ -54,8 +39,8 @@ def test_a_batch_equals_its_rows_searched_alone(tables, rule):
 
 
 @all_rules
-def test_a_permutation_of_actions_permutes_the_result(tables, rule):
-    table = tables.random(3, 64, 4, illegal=0.2, ends=0.1)
+def test_a_permutation_of_actions_permutes_the_result(rule):
+    table = random_table(3, 64, 4, illegal=0.2, ends=0.1)
     order = np.array([3, 0, 1, 2])
     other = table._replace(
         following=table.following[:, order],
@@ -71,8 +56,8 @@ def test_a_permutation_of_actions_permutes_the_result(tables, rule):
 
 
 @all_rules
-def test_adding_a_constant_to_logits_changes_nothing(tables, rule):
-    table = tables.random(4, 64, 4)
+def test_adding_a_constant_to_logits_changes_nothing(rule):
+    table = random_table(4, 64, 4)
     # Eighths keep the shifted sums exact in float32.
     table = table._replace(logits=np.round(table.logits * 8) / 8)
     first = plan(table, np.arange(8), rule)
@@ -81,31 +66,31 @@ def test_adding_a_constant_to_logits_changes_nothing(tables, rule):
 
 
 @pytest.mark.parametrize("rule", [Gumbel(), Gumbel(normalise="node"), Puct(), Puct(normalise="node")], ids=str)
-def test_scaling_rewards_and_values_together_changes_nothing(tables, rule):
-    table = tables.random(5, 64, 4, ends=0.1)
+def test_scaling_rewards_and_values_together_changes_nothing(rule):
+    table = random_table(5, 64, 4, ends=0.1)
     first = plan(table, np.arange(8), rule)
     second = plan(table._replace(reward=table.reward * 512, value=table.value * 512), np.arange(8), rule)
     np.testing.assert_array_equal(first.visits, second.visits)
 
 
 @all_rules
-def test_one_simulation_follows_the_prior(tables, rule):
-    table = tables.random(6, 64, 4, illegal=0.3)
+def test_one_simulation_follows_the_prior(rule):
+    table = random_table(6, 64, 4, illegal=0.3)
     found = plan(table, np.arange(64), rule, simulations=1)
     masked = np.where(table.legal, table.logits, -np.inf)
     np.testing.assert_array_equal(found.visits.argmax(-1), masked.argmax(-1))
 
 
 @all_rules
-def test_equal_scores_go_to_the_lowest_action(tables, rule):
-    table = tables.random(7, 64, 4)
+def test_equal_scores_go_to_the_lowest_action(rule):
+    table = random_table(7, 64, 4)
     table = table._replace(logits=np.zeros_like(table.logits))
     assert (plan(table, np.arange(64), rule, simulations=1).action == 0).all()
 
 
 @all_rules
-def test_illegal_actions_are_never_visited_and_have_no_policy(tables, rule):
-    table = tables.random(8, 64, 4, illegal=0.6)
+def test_illegal_actions_are_never_visited_and_have_no_policy(rule):
+    table = random_table(8, 64, 4, illegal=0.6)
     found = plan(table, np.arange(8), rule, explore=True)
     illegal = ~table.legal[:8]
     assert (found.visits[illegal] == 0).all() and (found.policy[illegal] == 0).all()
@@ -120,16 +105,16 @@ def test_illegal_actions_are_never_visited_and_have_no_policy(tables, rule):
 
 
 @both_rules
-def test_evaluation_search_adds_no_noise(tables, rule):
-    table = tables.random(9, 64, 4)
+def test_evaluation_search_adds_no_noise(rule):
+    table = random_table(9, 64, 4)
     one, two = (plan(table, np.arange(8), rule, key=jax.random.key(k)) for k in (1, 2))
     np.testing.assert_array_equal(one.visits, two.visits)
     np.testing.assert_array_equal(one.action, two.action)
 
 
 @both_rules
-def test_exploration_noise_is_fresh_for_every_root_and_every_key(tables, rule):
-    table = tables.random(10, 64, 4)
+def test_exploration_noise_is_fresh_for_every_root_and_every_key(rule):
+    table = random_table(10, 64, 4)
     table = table._replace(logits=np.zeros_like(table.logits), value=np.zeros_like(table.value))
     table = table._replace(reward=np.zeros_like(table.reward))
     one, two = (plan(table, np.zeros(8), rule, key=jax.random.key(k), explore=True) for k in (1, 2))
@@ -138,8 +123,8 @@ def test_exploration_noise_is_fresh_for_every_root_and_every_key(tables, rule):
 
 
 @both_rules
-def test_exploration_can_be_set_for_each_root(tables, rule):
-    table = tables.random(22, 64, 4)
+def test_exploration_can_be_set_for_each_root(rule):
+    table = random_table(22, 64, 4)
     wanted = np.array([0, 1] * 4)
     mixed = plan(table, np.arange(8), rule, explore=wanted.astype(np.float32))
     none, all_ = (plan(table, np.arange(8), rule, explore=flag) for flag in (False, True))
@@ -149,16 +134,16 @@ def test_exploration_can_be_set_for_each_root(tables, rule):
 
 
 @both_rules
-def test_one_key_gives_one_result(tables, rule):
-    table = tables.random(11, 64, 4)
+def test_one_key_gives_one_result(rule):
+    table = random_table(11, 64, 4)
     one, two = (plan(table, np.arange(8), rule, explore=True) for _ in range(2))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 @both_rules
-def test_a_root_with_a_key_of_its_own_keeps_its_noise_whatever_else_is_searched(tables, rule):
-    table = tables.random(23, 64, 4)
+def test_a_root_with_a_key_of_its_own_keeps_its_noise_whatever_else_is_searched(rule):
+    table = random_table(23, 64, 4)
     keys = jax.random.split(KEY, 8)
     all_ = plan(table, np.arange(8), rule, key=keys, explore=True)
     some = plan(table, np.arange(8)[5:2:-1], rule, key=keys[5:2:-1], explore=True)
@@ -170,8 +155,8 @@ def test_a_root_with_a_key_of_its_own_keeps_its_noise_whatever_else_is_searched(
     assert len(np.unique(fresh.visits, axis=0)) > 1
 
 
-def test_dirichlet_noise_mixes_into_legal_actions_only(tables):
-    table = tables.random(12, 4000, 3, illegal=0.4)
+def test_dirichlet_noise_mixes_into_legal_actions_only():
+    table = random_table(12, 4000, 3, illegal=0.4)
     table = table._replace(logits=np.zeros_like(table.logits))
     rule = Puct(dirichlet_fraction=1.0, dirichlet_alpha=0.5)
     found = plan(table, np.arange(4000), rule, simulations=20, explore=True, temperature=1.0)
@@ -182,8 +167,8 @@ def test_dirichlet_noise_mixes_into_legal_actions_only(tables):
     assert 0.3 < (found.policy[free].max(-1) > 0.7).mean() < 0.8
 
 
-def test_action_is_sampled_from_visits_to_the_power_of_one_over_temperature(tables):
-    table = tables.random(13, 4000, 3, ends=1.0)
+def test_action_is_sampled_from_visits_to_the_power_of_one_over_temperature():
+    table = random_table(13, 4000, 3, ends=1.0)
     table = table._replace(reward=np.zeros_like(table.reward), value=np.zeros_like(table.value))
     table = table._replace(logits=np.log(np.array([[0.6, 0.3, 0.1]] * 4000, np.float32)))
     rule = Puct(dirichlet_fraction=0.0, dirichlet_alpha=0.5)
@@ -197,18 +182,18 @@ def test_action_is_sampled_from_visits_to_the_power_of_one_over_temperature(tabl
         assert (found.action == found.visits[0].argmax()).all()
 
 
-def test_gumbel_considers_no_more_actions_than_are_legal_or_asked_for(tables):
-    table = tables.random(14, 64, 10, illegal=0.5)
+def test_gumbel_considers_no_more_actions_than_are_legal_or_asked_for():
+    table = random_table(14, 64, 10, illegal=0.5)
     found = plan(table, np.arange(20), Gumbel(max_considered=4), simulations=60, explore=True)
     assert ((found.visits > 0).sum(-1) == np.minimum(4, table.legal[:20].sum(-1))).all()
 
 
-def one_step(tables, reward, value, logits=None, discount=1.0, players=1):
+def one_step(reward, value, logits=None, discount=1.0, players=1):
     """One decision: action a pays reward[a] and leads to a state worth value[a]."""
     actions = len(reward)
     states = actions + 1
     reward, value = (np.asarray(x, np.float32).reshape(actions, -1) for x in (reward, value))
-    return tables.Table(
+    return Table(
         np.tile(np.arange(1, states, dtype=np.int32), (states, 1)),
         np.tile(reward, (states, 1, 1)),
         np.full((states, actions), discount, np.float32),
@@ -220,22 +205,22 @@ def one_step(tables, reward, value, logits=None, discount=1.0, players=1):
 
 
 @both_rules
-def test_a_childs_score_uses_its_reward_and_its_discounted_value(tables, rule):
-    table = one_step(tables, reward=[1.0, 0.0, 0.25], value=[0.0, 0.5, 2.0], discount=0.5)
+def test_a_childs_score_uses_its_reward_and_its_discounted_value(rule):
+    table = one_step(reward=[1.0, 0.0, 0.25], value=[0.0, 0.5, 2.0], discount=0.5)
     found = plan(table, [0], rule, simulations=40, max_depth=1)
     np.testing.assert_allclose(found.q[0], [1.0, 0.25, 1.25])
     assert found.action[0] == 2
 
 
-def test_root_value_is_the_visit_mean_with_the_network_value_included(tables):
-    table = one_step(tables, reward=[1.0, 3.0, 2.0], value=[0.0] * 3)
+def test_root_value_is_the_visit_mean_with_the_network_value_included():
+    table = one_step(reward=[1.0, 3.0, 2.0], value=[0.0] * 3)
     table = table._replace(value=table.value + np.array([[8.0], [0.0], [0.0], [0.0]], np.float32))
     found = plan(table, [0], Gumbel(), simulations=40, max_depth=1)
     np.testing.assert_allclose(found.value[0, 0], (8 + found.visits[0] @ [1, 3, 2]) / 41, rtol=1e-6)
 
 
-def test_an_empty_interval_lets_the_prior_decide(tables):
-    table = one_step(tables, reward=[200.0] * 3, value=[0.0] * 3, logits=[0.0, 2.0, 1.0])
+def test_an_empty_interval_lets_the_prior_decide():
+    table = one_step(reward=[200.0] * 3, value=[0.0] * 3, logits=[0.0, 2.0, 1.0])
     found = plan(table, [0], Puct(), simulations=40, max_depth=1)
     share = np.exp([0.0, 2.0, 1.0]) / np.exp([0.0, 2.0, 1.0]).sum()
     np.testing.assert_allclose(found.policy[0], share, atol=0.04)
@@ -243,23 +228,23 @@ def test_an_empty_interval_lets_the_prior_decide(tables):
     np.testing.assert_allclose(found.policy[0], share, atol=1e-5)
 
 
-def test_a_span_floor_keeps_small_differences_small(tables):
-    table = one_step(tables, reward=[0.0, 1e-3, 0.0], value=[0.0] * 3)
+def test_a_span_floor_keeps_small_differences_small():
+    table = one_step(reward=[0.0, 1e-3, 0.0], value=[0.0] * 3)
     sharp = plan(table, [0], Gumbel(), simulations=40, max_depth=1).policy[0]
     flat = plan(table, [0], Gumbel(span_floor=1.0), simulations=40, max_depth=1).policy[0]
     assert sharp[1] > 0.9 and abs(flat[1] - 1 / 3) < 0.01
 
 
-def test_known_bounds_seed_the_interval(tables):
-    table = one_step(tables, reward=[0.5, 0.6, 0.5], value=[0.0] * 3)
+def test_known_bounds_seed_the_interval():
+    table = one_step(reward=[0.5, 0.6, 0.5], value=[0.0] * 3)
     found = plan(table, [0], Gumbel(bounds=(-1.0, 1.0)), simulations=40, max_depth=1)
     sigma = (50 + found.visits.max()) * 0.1 * (0.6 - 0.5) / 2
     np.testing.assert_allclose(found.policy[0, 1], 1 / (1 + 2 * np.exp(-sigma)), rtol=1e-4)
 
 
-def test_a_terminal_state_is_absorbing(tables):
+def test_a_terminal_state_is_absorbing():
     # Past the end the model would promise riches; the discount of 0 must hide them.
-    table = one_step(tables, reward=[1.0, 0.5, 0.2], value=[1e6] * 3, discount=0.0)
+    table = one_step(reward=[1.0, 0.5, 0.2], value=[1e6] * 3, discount=0.0)
     for rule in (Gumbel(), Puct()):
         found = plan(table, [0], rule, simulations=40)
         np.testing.assert_allclose(found.q[0], [1.0, 0.5, 0.2])
@@ -268,8 +253,8 @@ def test_a_terminal_state_is_absorbing(tables):
 
 
 @all_rules
-def test_a_prediction_of_nan_or_of_nobodys_turn_corrupts_nothing(tables, rule):
-    table = tables.random(15, 64, 4, players=2)
+def test_a_prediction_of_nan_or_of_nobodys_turn_corrupts_nothing(rule):
+    table = random_table(15, 64, 4, players=2)
     table.legal[:8, 0] = True
     table.logits[8:20] = np.nan
     table.to_play[15:25] = -4
@@ -278,91 +263,9 @@ def test_a_prediction_of_nan_or_of_nobodys_turn_corrupts_nothing(tables, rule):
     np.testing.assert_array_equal(found.visits[:3].sum(-1), 30)
 
 
-def random_game(tables, seed, players, depth=3, actions=3):
-    """A full tree whose last step pays, random movers (one may move twice in a row), and its exact solution."""
-    rng = np.random.default_rng(seed)
-    states = sum(actions**d for d in range(depth + 1))
-    inner = sum(actions**d for d in range(depth))
-    following = (np.arange(states)[:, None] * actions + 1 + np.arange(actions)) % states
-    pay = rng.uniform(-1, 1, (states, actions, players)).astype(np.float32)
-    if players == 2:
-        pay[..., 1] = -pay[..., 0]
-    last = np.arange(states) >= inner - actions ** (depth - 1)
-    pay[~last] = 0
-    discount = np.where(last[:, None], 0.0, 1.0) * np.ones((1, actions))
-    zeros = np.zeros((states, players), np.float32)
-    to_play = rng.integers(0, players, states).astype(np.int32)
-    legal = np.ones((states, actions), bool)
-    table = tables.Table(
-        following.astype(np.int32), pay, discount.astype(np.float32), to_play, legal, zeros, zeros[:, :1] + legal * 0.0
-    )
-    return table._replace(logits=np.zeros((states, actions), np.float32)), tables.solve(table, 0, depth)
-
-
-@pytest.mark.parametrize("players", [2, 3])
-def test_search_finds_the_max_n_move_whoever_moves(tables, players):
-    for seed in range(12):
-        table, exact = random_game(tables, seed, players)
-        mover = table.to_play[0]
-        found = plan(table, [0], Puct(bounds=(-1.0, 1.0)), simulations=8000)
-        # Two replies that are worth nearly the same to who replies can differ for the others: a mean over visits is
-        # then no sharp value, so only the move is compared.
-        assert exact[found.action[0], mover] >= exact[:, mover].max() - 0.05, seed
-
-
-def test_search_finds_a_minimax_move_in_tic_tac_toe(tables):
-    pyspiel = pytest.importorskip("pyspiel")
-    table, solved = tic_tac_toe(tables, pyspiel)
-    live = np.flatnonzero(table.legal.any(-1))
-    positions = np.random.default_rng(0).choice(live, 256, replace=False)
-    found = plan(table, positions, Puct(bounds=(-1.0, 1.0)), simulations=1000)
-    wrong = [p for p, a in zip(positions, found.action, strict=True) if solved[p][a] < max(solved[p].values())]
-    assert not wrong, [(p, solved[p]) for p in wrong[:3]]
-
-
-def tic_tac_toe(tables, pyspiel):
-    """Every reachable position as a table, and {action: minimax value for the mover} of each."""
-    index, states, edges = {}, [], []
-    stack = [pyspiel.load_game("tic_tac_toe").new_initial_state()]
-    index[str(stack[0])] = 0
-    states.append(stack[0])
-    while stack:
-        state = stack.pop()
-        for action in state.legal_actions() if not state.is_terminal() else []:
-            below = state.child(action)
-            if str(below) not in index:
-                index[str(below)] = len(states)
-                states.append(below)
-                stack.append(below)
-            edges.append((index[str(state)], action, index[str(below)]))
-    count = len(states)
-    following, legal = np.zeros((count, 9), np.int32), np.zeros((count, 9), bool)
-    reward, discount = np.zeros((count, 9, 2), np.float32), np.ones((count, 9), np.float32)
-    for at, action, to in edges:
-        following[at, action], legal[at, action] = to, True
-        if states[to].is_terminal():
-            reward[at, action], discount[at, action] = states[to].returns(), 0
-    movers = np.array([max(s.current_player(), 0) for s in states], np.int32)
-    values: dict[int, np.ndarray] = {}
-
-    def value(at):
-        if at not in values:
-            values[at] = max((outcome(at, a) for a in np.flatnonzero(legal[at])), key=lambda v: v[movers[at]])
-        return values[at]
-
-    def outcome(at, action):
-        return reward[at, action] if discount[at, action] == 0 else value(following[at, action])
-
-    solved = {
-        at: {a: outcome(at, a)[movers[at]] for a in np.flatnonzero(legal[at])} for at in range(count) if legal[at].any()
-    }
-    zeros = np.zeros((count, 9), np.float32)
-    return tables.Table(following, reward, discount, movers, legal, zeros[:, :2], zeros), solved
-
-
 @both_rules
-def test_search_works_in_scan(tables, rule):
-    table = tables.random(16, 64, 4)
+def test_search_works_in_scan(rule):
+    table = random_table(16, 64, 4)
 
     @jax.jit
     def play(key):
@@ -381,8 +284,8 @@ def test_search_works_in_scan(tables, rule):
         state = table.following[state, alone.action]
 
 
-def test_numbers_of_a_rule_and_exploration_compile_nothing_again(tables):
-    table = tables.random(17, 40, 3)
+def test_numbers_of_a_rule_and_exploration_compile_nothing_again():
+    table = random_table(17, 40, 3)
     traces = 0
 
     def count(rule, explore, temperature, key):
@@ -398,8 +301,8 @@ def test_numbers_of_a_rule_and_exploration_compile_nothing_again(tables):
     assert (run(Gumbel(c_scale=0.1), False, 1.0, KEY) == plan(table, np.arange(4), Gumbel(), 5).visits).all()
 
 
-def test_a_root_without_a_legal_action_is_an_error_and_never_nan(tables):
-    table = tables.random(18, 10, 3)
+def test_a_root_without_a_legal_action_is_an_error_and_never_nan():
+    table = random_table(18, 10, 3)
     table.legal[1] = False
     for path in ("xla", "host"):
         with pytest.raises(SearchError, match=r"root\.legal: root 1"):
@@ -424,8 +327,8 @@ def test_a_root_without_a_legal_action_is_an_error_and_never_nan(tables):
         (dict(explore=np.ones(3)), r"explore: shape \(3,\)"),
     ],
 )
-def test_a_bad_argument_is_named(tables, bad, message):
-    table = tables.random(19, 10, 3)
+def test_a_bad_argument_is_named(bad, message):
+    table = random_table(19, 10, 3)
     with pytest.raises(SearchError, match=message):
         plan(table, [0], bad.pop("rule", Gumbel()), **bad)
 
@@ -446,16 +349,16 @@ def test_a_bad_setting_of_a_rule_is_named(make, message):
         make()
 
 
-def test_a_root_of_wrong_shape_is_named(tables):
-    table = tables.random(20, 10, 3)
+def test_a_root_of_wrong_shape_is_named():
+    table = random_table(20, 10, 3)
     root = table.roots(np.arange(2))
     for field, value in (("value", jnp.zeros(2)), ("to_play", jnp.zeros((2, 1))), ("legal", jnp.ones((2, 4)))):
         with pytest.raises(SearchError, match=rf"root\.{field}"):
             search(table, root._replace(**{field: value}), KEY, simulations=3)
 
 
-def test_the_tree_lists_children_and_the_principal_variation(tables):
-    table = tables.random(21, 64, 4)
+def test_the_tree_lists_children_and_the_principal_variation():
+    table = random_table(21, 64, 4)
     found = plan(table, np.arange(8), Puct())
     below = children(found.tree)
     assert sum(child.visits for child in below) == 30
