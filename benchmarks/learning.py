@@ -1,0 +1,139 @@
+"""The learning step beside its floor, and what building its batches costs.
+
+    python benchmarks/learning.py [--env CartPole-v1] [--rounds 30] [--json]
+
+"floor" is the forward and backward pass of the same loss and network on arrays that are ready, and nothing else: no
+optimiser, no averaged or target weights, no reports. Floor, learning step and batch building take turns; a ratio is the
+median of the ratios within one round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from muzen.config import Config
+from muzen.envs import spec_of
+from muzen.experiment import UPDATES_PER_CALL, make_model
+from muzen.learner import Report, init_learner, loss, make_learn, make_optimizer, trainable
+from muzen.presets import preset
+from muzen.replay import Replay, Rows
+from muzen.types import EnvSpec
+
+EPISODE = 100
+
+
+def filled(spec: EnvSpec, config: Config, steps: int) -> Replay:
+    """Episodes of random numbers, one search result a row."""
+    random, lanes = np.random.default_rng(0), config.act.environments
+    replay = Replay(spec, config.replay, lanes, 0)
+    every = np.arange(lanes)
+    for t in range(steps // lanes):
+        where = t % (EPISODE + 1)
+        final = np.full(lanes, where == EPISODE)
+        replay.add(
+            every,
+            Rows(
+                random.normal(size=(lanes, *spec.observation_shape)).astype(spec.observation_dtype),
+                random.integers(0, spec.num_actions, lanes),
+                random.normal(size=(lanes, spec.players)).astype(np.float32),
+                np.full(lanes, where == EPISODE - 1),
+                np.zeros(lanes, bool),
+                final,
+                np.zeros(lanes, np.int32),
+                np.ones((lanes, spec.num_actions), bool),
+                random.dirichlet(np.ones(spec.num_actions), lanes).astype(np.float32),
+                random.normal(size=(lanes, spec.players)).astype(np.float32),
+                t // (EPISODE + 1) * lanes + every,
+            ),
+        )
+    return replay
+
+
+def programs(config: Config, spec: EnvSpec):
+    """{name: () -> seconds of one gradient step} and what keeps them fed."""
+    learn, replay = config.learn, filled(spec, config, 20_000)
+    model = make_model(config, spec, None, None, None)
+    optimizer = make_optimizer(learn, 10_000)
+    step = make_learn(learn, optimizer)
+    state = init_learner(model, optimizer)
+
+    def batch():
+        return replay.sample(
+            UPDATES_PER_CALL,
+            learn.batch_size,
+            unroll_steps=learn.unroll_steps,
+            n_step=learn.n_step,
+            discount=learn.discount,
+            td_lambda=learn.td_lambda,
+            correct_off_policy=learn.correct_off_policy,
+            bootstrap_observation=learn.bootstrap == "target",
+        )
+
+    parameters, rest = eqx.partition(model, trainable(model))
+
+    @eqx.filter_jit
+    def floor(parameters, batches):
+        def body(total, one):
+            gradient = jax.grad(lambda p: loss(eqx.combine(p, rest), model, one, learn)[0])(parameters)
+            return jax.tree.map(jnp.add, total, gradient), None
+
+        zeros = jax.tree.map(jnp.zeros_like, parameters)
+        return jax.lax.scan(body, zeros, batches)[0]
+
+    ready = jax.tree.map(jnp.asarray, batch())
+
+    def whole() -> Report:
+        return step(state, ready)[1]
+
+    return {"floor": lambda: floor(parameters, ready), "learning step": whole, "batch": batch}
+
+
+def measure(config: Config, spec: EnvSpec, rounds: int) -> dict[str, float]:
+    """Microseconds for one gradient step of each program, medians, and the ratios."""
+    times: dict[str, list[float]] = {}
+    runs = programs(config, spec)
+    for turn in range(rounds + 1):
+        for name, program in runs.items():
+            began = time.perf_counter()
+            jax.block_until_ready(program())
+            if turn > 0:  # the first ones compile
+                times.setdefault(name, []).append((time.perf_counter() - began) / UPDATES_PER_CALL)
+    row = {f"{name} us": statistics.median(t) * 1e6 for name, t in times.items()}
+
+    def ratio(a: str, b: str) -> float:
+        return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
+
+    return row | {
+        "learning step / floor": ratio("learning step", "floor"),
+        "batch / learning step": ratio("batch", "learning step"),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="CartPole-v1,LunarLander-v3")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rows = []
+    for env_id in options.env.split(","):
+        spec = spec_of(env_id)
+        config = preset(env_id, spec)
+        row = {"env": env_id, "batch size": config.learn.batch_size, **measure(config, spec, options.rounds)}
+        rows.append(row)
+        if not options.json:
+            print("  ".join(f"{name} {x:.2f}" if isinstance(x, float) else f"{name} {x}" for name, x in row.items()))
+    if options.json:
+        print(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
