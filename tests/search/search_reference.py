@@ -13,6 +13,10 @@ KEY = jax.random.key(0)
 RULES = [Gumbel(), Gumbel(normalise="node"), Gumbel(normalise="none", c_scale=1.0), Puct(), Puct(normalise="node")]
 
 
+def label(rule):
+    return f"{type(rule).__name__}-{rule.normalise}" + ("" if rule.bounds is None else "-bounded")
+
+
 class Table(NamedTuple):
     """M states: `following` [M, A], `reward` [M, A, P], `discount` [M, A], and the rest by state."""
 
