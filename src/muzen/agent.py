@@ -33,7 +33,7 @@ class Planner:
     def __init__(self, rule: Any, simulations: int, root_value: str = "mean", path: SearchPath = "auto"):
         self.rule, self.simulations, self.root_value = rule, simulations, root_value
         self.path: SearchPath = path
-        self._initial = eqx.filter_jit(lambda model, observation: model.initial(observation))
+        self._initial = eqx.filter_jit(lambda model, *args: model.initial(*args))
 
     def search(
         self,
@@ -59,9 +59,12 @@ class Planner:
           temperature: of visit counts, where the rule samples from them.
           span_floor: in place of the rule's own, environment units of value.
         """
-        root = self._initial(model, np.asarray(observation))
+        to_play = np.asarray(to_play, np.int32)
+        # Who moves decides whose the values are; of a single player, nobody needs to be told.
+        known = (to_play,) if getattr(model, "players", 1) > 1 else ()
+        root = self._initial(model, np.asarray(observation), *known)
         rule = self.rule if span_floor is None else dataclasses.replace(self.rule, span_floor=jnp.float32(span_floor))
-        root = root._replace(legal=np.asarray(legal), to_play=np.asarray(to_play, np.int32))
+        root = root._replace(legal=np.asarray(legal), to_play=to_play)
         return search(
             model,
             root,

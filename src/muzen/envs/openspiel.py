@@ -142,7 +142,8 @@ def load_game(name: str) -> Any:
         _refuse_unlearnable(name, game)
         game.new_initial_state()
     except (pyspiel.SpielError, RuntimeError) as error:
-        raise EnvError(f"{name}: OpenSpiel refuses it: {str(error).splitlines()[0]}; its parameters: {takes}") from error
+        reason = str(error).partition("\n")[0]
+        raise EnvError(f"{name}: OpenSpiel refuses it: {reason}; its parameters: {takes}") from error
     return game
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 
@@ -12,10 +13,13 @@ from muzen.types import Array
 
 # Logit of "goes on" before anything is learned: about 95 %, so that values reach through the first searches.
 _CONTINUES_BIAS = 3.0
+# Logit of "legal" before anything is learned: what is not known to be illegal may be searched.
+_LEGAL_BIAS = 3.0
 
 
 class MLPNetwork(eqx.Module):
-    """The five functions of the paper on batches, and two optional ones: ends of episodes, and consistency.
+    """The five functions of the paper on batches, and optional ones: ends of episodes, consistency, and where asked for
+    what is legal and who moves.
 
     Hidden states are [B, width]. Policy and value share a hidden layer (the paper's prediction f), as do reward
     and continuation (the second half of its dynamics g). Heads start at 0: a uniform policy, value and reward 0.
@@ -33,6 +37,8 @@ class MLPNetwork(eqx.Module):
     continues_head: Linear
     projector: tuple[Layer, Layer, Linear]
     predictor: tuple[Layer, Linear]
+    legal_head: Linear | None
+    to_play_head: Linear | None
     players: int = eqx.field(static=True)  # values and rewards per state: 1, or P
     scaling: str = eqx.field(static=True)
 
@@ -43,10 +49,13 @@ class MLPNetwork(eqx.Module):
         num_actions: int,
         value_bins: int,
         reward_bins: int,
-        players: int,
+        values: int,
         key: Array,
+        *,
+        legal: bool = False,
+        to_play: int = 0,
     ):
-        """Args as `make_network`; `players` is the number of values per state."""
+        """Args as `make_network`; `values` is their number per state, `to_play` the players to choose from or 0."""
         width, norm, name = config.width, config.norm, config.activation
         # Refuse an unknown name here, not when the network is first used.
         activation(name)
@@ -70,13 +79,15 @@ class MLPNetwork(eqx.Module):
         self.dynamics_blocks = blocks()
         self.prediction_layer = layer(width)
         self.policy_head = head(num_actions)
-        self.value_head = head(players * value_bins)
+        self.value_head = head(values * value_bins)
         self.transition_layer = layer(width)
-        self.reward_head = head(players * reward_bins)
+        self.reward_head = head(values * reward_bins)
         self.continues_head = head(1, _CONTINUES_BIAS)
         self.projector = (layer(width), layer(width), Linear(width, width, random=random))
         self.predictor = (layer(width), Linear(width, width, random=random))
-        self.players = players
+        self.legal_head = head(num_actions, _LEGAL_BIAS) if legal else None
+        self.to_play_head = head(to_play) if to_play else None
+        self.players = values
         self.scaling = config.state_scaling
 
     def representation(self, observation: Array) -> Array:
@@ -120,6 +131,18 @@ class MLPNetwork(eqx.Module):
         hidden = self.transition_layer(state)
         return self._per_player(self.reward_head(hidden)), self.continues_head(hidden)[..., 0]
 
+    @property
+    def legal(self) -> Callable[[Array], Array] | None:
+        """[B, width] -> [B, A] logits of what is legal; None where it is not learned."""
+        head = self.legal_head
+        return None if head is None else lambda state: head(self.prediction_layer(state))
+
+    @property
+    def to_play(self) -> Callable[[Array], Array] | None:
+        """[B, width] -> [B, P] logits of who moves; None where it is not learned."""
+        head = self.to_play_head
+        return None if head is None else lambda state: head(self.transition_layer(state))
+
     def project(self, state: Array) -> Array:
         """[B, width] -> [B, width]: the space in which unrolled and real states are compared."""
         first, second, out = self.projector
@@ -142,6 +165,10 @@ def make_network(
     reward_bins: int,
     players: int,
     key: Array,
+    *,
+    zero_sum: bool = True,
+    learn_legal: bool = False,
+    learn_to_play: bool = False,
 ) -> MLPNetwork:
     """The built-in network for an environment.
 
@@ -151,12 +178,17 @@ def make_network(
       num_actions: A.
       value_bins: bins of the value encoding.
       reward_bins: bins of the reward encoding.
-      players: P; one value and reward per state for one player, one for the player to move for two (zero-sum),
-        P for more.
+      players: P.
       key: a JAX random key; the same key gives the same weights. Not inside `jax.jit`: NumPy draws them.
+      zero_sum: of two players: one value and reward per state, for the player to move; otherwise P of each.
+      learn_legal: say what is legal below the root.
+      learn_to_play: say who moves next; otherwise players take turns.
 
     Raises:
       ConfigError: a setting is out of range or unknown.
     """
-    per_state = players if players > 2 else 1
-    return MLPNetwork(config, observation_shape, num_actions, value_bins, reward_bins, per_state, key)
+    values = 1 if players == 2 and zero_sum else players
+    to_play = players if learn_to_play and players > 1 else 0
+    return MLPNetwork(
+        config, observation_shape, num_actions, value_bins, reward_bins, values, key, legal=learn_legal, to_play=to_play
+    )
