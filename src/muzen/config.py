@@ -58,10 +58,14 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The built-in MLP networks."""
+    """The built-in networks: an MLP for vectors, residual convolutions for planes."""
 
+    kind: Literal["auto", "mlp", "resnet"] = "auto"
+    """MLP, residual convolutions, or whichever fits: convolutions where an observation is planes [C, H, W]."""
     width: int = 64
-    """Units of every hidden layer and of the hidden state."""
+    """Units of every hidden layer; of the hidden state too in an MLP."""
+    channels: int = 32
+    """Planes of the hidden state of a residual network."""
     blocks: int = 1
     """Residual blocks in representation and dynamics, each."""
     norm: bool = True
@@ -144,6 +148,8 @@ class LearnConfig:
     """Weight of the loss of what is legal, where the network learns that."""
     to_play_weight: float = 1.0
     """Weight of the loss of who moves, in games whose players don't take turns."""
+    augment: bool = True
+    """Turn each sampled sequence by a random symmetry of the board, where the game declares some."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +277,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "temperature": _COUNT,
         "temperature_end": _COUNT,
     },
-    NetworkConfig: {"width": _SIZE, "blocks": _COUNT},
+    NetworkConfig: {"width": _SIZE, "channels": _SIZE, "blocks": _COUNT},
     EncodingConfig: {"bins": Range(3, 10_001), "limit": _COUNT, "hl_sigma": _POSITIVE},
     LearnConfig: {
         "samples_per_step": _POSITIVE,

@@ -36,7 +36,7 @@ from muzen.maths.schedules import visit_temperature
 from muzen.maths.supports import CategoricalEncoding, make_encoding
 from muzen.networks import Network, NetworkModel, check_network, make_network
 from muzen.reanalyse import Reanalyse
-from muzen.replay import Replay
+from muzen.replay import Replay, augment
 from muzen.runs import Checkpoint, Metrics, RunFolder
 from muzen.search import Gumbel, Puct
 from muzen.types import Environment, EnvSpec
@@ -101,6 +101,7 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
     reward = reward_encoding or make_encoding(config.reward, limit=1.0)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     if network is None:
+        kind = config.network.kind
         network = make_network(
             config.network,
             spec.observation_shape,
@@ -112,6 +113,7 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
             zero_sum=spec.zero_sum,
             learn_legal=config.network.learn_legal and not spec.always_legal,
             learn_to_play=not spec.alternating,
+            convolutional=kind == "resnet" or (kind == "auto" and len(spec.observation_shape) == 3),
         )
     elif isinstance(network, type) or (callable(network) and not hasattr(network, "dynamics")):
         network = network(spec, key)
@@ -193,6 +195,7 @@ class Experiment:
             opening_moves=config.act.opening_moves,
         )
         self.spec = self.rollout.spec
+        self.symmetries = getattr(self.rollout.envs[0], "symmetries", ())
         self.replay = Replay(self.spec, config.replay, config.act.environments, config.seed)
         self.reanalyse = Reanalyse(self.replay, config.reanalyse.positions_per_step, config.reanalyse.batch_size)
         learn = config.learn
@@ -377,6 +380,8 @@ class Experiment:
                 correct_off_policy=config.correct_off_policy,
                 bootstrap_observation=config.bootstrap == "target",
             )
+            if config.augment and self.symmetries:
+                batches = augment(batches, self.symmetries, self.rng)
             if self.config.network.normalise_observations:
                 self._each_model(self.normaliser.into)
             self.learner, report = self._learn(self.learner, batches)

@@ -72,5 +72,7 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
             settings |= {f"{name}.bins": _OUTCOME_BINS for name in ("value", "reward")}
     elif spec.max_episode_steps is not None and spec.max_episode_steps >= _LONG_EPISODE:
         settings["learn.discount"] = 0.997  # the paper's, where episodes are long
+    if len(spec.observation_shape) == 3:  # planes: a mean for each cell would hide what cells have in common
+        settings["network.normalise_observations"] = False
     settings["search.max_considered"] = max(2, min(16, spec.num_actions))
     return settings

@@ -49,6 +49,17 @@ class EnvSpec:
     largest_return: float | None = None
 
 
+class Symmetry(NamedTuple):
+    """A way to turn a game round that changes none of its rules.
+
+    Entry i of the turned observation, flattened, is entry `observation[i]` of the observation; action a becomes
+    `action[a]`.
+    """
+
+    observation: np.ndarray  # [size] int
+    action: np.ndarray  # [A] int
+
+
 class TimeStep(NamedTuple):
     """What an environment says after a reset or a step.
 

@@ -188,3 +188,37 @@ def test_an_illegal_action_is_refused():
     with pytest.raises(EnvError, match="action 4 is not legal"):
         env.step(4)
     assert "x" in env.render()
+
+
+SYMMETRIC = {
+    "tic_tac_toe": 8,
+    "connect_four": 2,
+    "connect_four(rows=4,columns=5)": 2,
+    "othello": 4,
+    "go(board_size=5)": 8,
+    "mnk(m=4,n=4,k=3)": 8,
+    "mnk(m=3,n=5,k=3)": 4,
+}
+
+
+@pytest.mark.parametrize(("game", "count"), SYMMETRIC.items())
+def test_a_declared_symmetry_commutes_with_the_rules(game, count):
+    env, turned_env = make(f"openspiel:{game}"), make(f"openspiel:{game}")
+    assert len(env.symmetries) == count
+    assert len({tuple(s.action) for s in env.symmetries}) == count
+    random = np.random.default_rng(0)
+    for symmetry in env.symmetries:
+        now, turned = env.reset(0), turned_env.reset(0)
+        for _ in range(60):
+            np.testing.assert_array_equal(turned.observation.ravel(), now.observation.ravel()[symmetry.observation])
+            if now.terminated:
+                break
+            np.testing.assert_array_equal(np.flatnonzero(turned.legal), np.sort(symmetry.action[now.legal]))
+            action = int(random.choice(np.flatnonzero(now.legal)))
+            now, turned = env.step(action), turned_env.step(int(symmetry.action[action]))
+            assert (turned.terminated, turned.to_play) == (now.terminated, now.to_play)
+            np.testing.assert_array_equal(turned.reward, now.reward)
+
+
+def test_a_game_without_a_board_declares_no_symmetry():
+    assert make("openspiel:mancala").symmetries == ()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from muzen.errors import EnvError, UnknownEnvError, UnsupportedSpaceError
-from muzen.types import EnvSpec, TimeStep
+from muzen.types import EnvSpec, Symmetry, TimeStep
 
 PREFIX = "openspiel:"
 # Random play that tells whether players move strictly in turn: OpenSpiel declares nothing of it.
@@ -42,6 +43,7 @@ class OpenSpielEnvironment:
         self.name = name
         self.game = load_game(name)
         self.spec = _spec(name)
+        self.symmetries = _symmetries(name)
         self._all_legal = np.ones(self.spec.num_actions, bool)
         self._all_legal.setflags(write=False)
         self._shape = tuple(self.game.observation_tensor_shape())
@@ -189,6 +191,43 @@ def _parameters(text: str) -> list[str]:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 30 else f"{text[:27]}..."
+
+
+def _square(cells: np.ndarray) -> list[np.ndarray]:
+    """The turns of a board: eight of a square, four of a longer one."""
+    quarter = 1 if cells.shape[0] == cells.shape[1] else 2
+    turned = [np.rot90(cells, k) for k in range(0, 4, quarter)]
+    return turned + [np.fliplr(board) for board in turned]
+
+
+# Which turns of the board leave a game as it is; of Othello's first position only these four do.
+_TURNS: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
+    "tic_tac_toe": _square,
+    "mnk": _square,
+    "go": _square,
+    "othello": lambda cells: [cells, np.rot90(cells, 2), cells.T, np.rot90(cells, 2).T],
+    "connect_four": lambda cells: [cells, np.fliplr(cells)],
+}
+
+
+@functools.lru_cache(maxsize=64)
+def _symmetries(name: str) -> tuple[Symmetry, ...]:
+    """The symmetries that a game declares, the identity first; none where it declares none."""
+    spec, short = _spec(name), name.removeprefix(PREFIX).partition("(")[0].strip()
+    if short not in _TURNS or len(spec.observation_shape) != 3:
+        return ()
+    planes, height, width = spec.observation_shape
+    cells = np.arange(height * width).reshape(height, width)
+    found = []
+    for turned in _TURNS[short](cells):
+        observation = (np.arange(planes)[:, None] * cells.size + turned.reshape(-1)).reshape(-1)
+        if spec.num_actions == width:
+            action = np.argsort(turned[0])
+        else:
+            # What was in cell turned[i] is in cell i; a pass stays a pass.
+            action = np.append(np.argsort(turned.reshape(-1)), np.arange(cells.size, spec.num_actions))
+        found.append(Symmetry(observation, action))
+    return tuple(found)
 
 
 @functools.lru_cache(maxsize=64)

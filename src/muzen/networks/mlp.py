@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import equinox as eqx
 
 from muzen.config import NetworkConfig
 from muzen.networks.blocks import Layer, Linear, ResidualBlock, activation, generator, state_scaling
+from muzen.networks.heads import CONTINUES_BIAS, LEGAL_BIAS, Heads
+from muzen.networks.heads import head as make_head
 from muzen.types import Array
 
-# Logit of "goes on" before anything is learned: about 95 %, so that values reach through the first searches.
-_CONTINUES_BIAS = 3.0
-# Logit of "legal" before anything is learned: what is not known to be illegal may be searched.
-_LEGAL_BIAS = 3.0
 
-
-class MLPNetwork(eqx.Module):
+class MLPNetwork(Heads, eqx.Module):
     """The five functions of the paper on batches, and optional ones: ends of episodes, consistency, and where asked for
     what is legal and who moves.
 
-    Hidden states are [B, width]. Policy and value share a hidden layer (the paper's prediction f), as do reward
-    and continuation (the second half of its dynamics g). Heads start at 0: a uniform policy, value and reward 0.
+    Hidden states are [B, width]. Heads start at 0: a uniform policy, value and reward 0.
     """
 
     entry: Layer
@@ -70,7 +65,7 @@ class MLPNetwork(eqx.Module):
             return tuple(make)
 
         def head(outputs: int, bias: float = 0.0) -> Linear:
-            return Linear(width, outputs, random=random, scale=0.0, bias=bias)
+            return make_head(width, outputs, random, bias)
 
         self.entry = layer(math.prod(observation_shape))
         self.representation_blocks = blocks()
@@ -82,10 +77,10 @@ class MLPNetwork(eqx.Module):
         self.value_head = head(values * value_bins)
         self.transition_layer = layer(width)
         self.reward_head = head(values * reward_bins)
-        self.continues_head = head(1, _CONTINUES_BIAS)
+        self.continues_head = head(1, CONTINUES_BIAS)
         self.projector = (layer(width), layer(width), Linear(width, width, random=random))
         self.predictor = (layer(width), Linear(width, width, random=random))
-        self.legal_head = head(num_actions, _LEGAL_BIAS) if legal else None
+        self.legal_head = head(num_actions, LEGAL_BIAS) if legal else None
         self.to_play_head = head(to_play) if to_play else None
         self.players = values
         self.scaling = config.state_scaling
@@ -104,91 +99,3 @@ class MLPNetwork(eqx.Module):
         for block in rest:
             x = block(x)
         return state_scaling(self.scaling)(x)
-
-    def reward(self, state: Array) -> Array:
-        """[B, width] -> [B, bins] or [B, P, bins]: logits of the reward of the step that led here."""
-        return self._per_player(self.reward_head(self.transition_layer(state)))
-
-    def policy(self, state: Array) -> Array:
-        """[B, width] -> [B, A] logits."""
-        return self.policy_head(self.prediction_layer(state))
-
-    def value(self, state: Array) -> Array:
-        """[B, width] -> [B, bins] or [B, P, bins] logits."""
-        return self._per_player(self.value_head(self.prediction_layer(state)))
-
-    def continues(self, state: Array) -> Array:
-        """[B, width] -> [B] logit that the step that led here did not terminate the episode."""
-        return self.continues_head(self.transition_layer(state))[..., 0]
-
-    def prediction(self, state: Array) -> tuple[Array, Array]:
-        """Policy and value at once: a gradient then passes through their shared layer once."""
-        hidden = self.prediction_layer(state)
-        return self.policy_head(hidden), self._per_player(self.value_head(hidden))
-
-    def transition(self, state: Array) -> tuple[Array, Array]:
-        """Reward and continuation at once: a gradient then passes through their shared layer once."""
-        hidden = self.transition_layer(state)
-        return self._per_player(self.reward_head(hidden)), self.continues_head(hidden)[..., 0]
-
-    @property
-    def legal(self) -> Callable[[Array], Array] | None:
-        """[B, width] -> [B, A] logits of what is legal; None where it is not learned."""
-        head = self.legal_head
-        return None if head is None else lambda state: head(self.prediction_layer(state))
-
-    @property
-    def to_play(self) -> Callable[[Array], Array] | None:
-        """[B, width] -> [B, P] logits of who moves; None where it is not learned."""
-        head = self.to_play_head
-        return None if head is None else lambda state: head(self.transition_layer(state))
-
-    def project(self, state: Array) -> Array:
-        """[B, width] -> [B, width]: the space in which unrolled and real states are compared."""
-        first, second, out = self.projector
-        return out(second(first(state)))
-
-    def predict(self, projected: Array) -> Array:
-        """[B, width] -> [B, width]: the unrolled side's prediction of the real side's projection."""
-        first, out = self.predictor
-        return out(first(projected))
-
-    def _per_player(self, logits: Array) -> Array:
-        return logits if self.players == 1 else logits.reshape(logits.shape[0], self.players, -1)
-
-
-def make_network(
-    config: NetworkConfig,
-    observation_shape: tuple[int, ...],
-    num_actions: int,
-    value_bins: int,
-    reward_bins: int,
-    players: int,
-    key: Array,
-    *,
-    zero_sum: bool = True,
-    learn_legal: bool = False,
-    learn_to_play: bool = False,
-) -> MLPNetwork:
-    """The built-in network for an environment.
-
-    Args:
-      config: width, blocks, norm, activation and state scaling.
-      observation_shape: shape of one observation.
-      num_actions: A.
-      value_bins: bins of the value encoding.
-      reward_bins: bins of the reward encoding.
-      players: P.
-      key: a JAX random key; the same key gives the same weights. Not inside `jax.jit`: NumPy draws them.
-      zero_sum: of two players: one value and reward per state, for the player to move; otherwise P of each.
-      learn_legal: say what is legal below the root.
-      learn_to_play: say who moves next; otherwise players take turns.
-
-    Raises:
-      ConfigError: a setting is out of range or unknown.
-    """
-    values = 1 if players == 2 and zero_sum else players
-    to_play = players if learn_to_play and players > 1 else 0
-    return MLPNetwork(
-        config, observation_shape, num_actions, value_bins, reward_bins, values, key, legal=learn_legal, to_play=to_play
-    )
