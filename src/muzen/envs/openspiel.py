@@ -52,6 +52,11 @@ class OpenSpielEnvironment:
         self._returns = np.zeros(self.spec.players)
         self._to_play = 0
 
+    @property
+    def has_chance(self) -> bool:
+        """Whether anything but the players' moves decides how a game goes."""
+        return bool(self.game.max_chance_outcomes())
+
     def reset(self, seed: int) -> TimeStep:
         """Starts an episode; all its chance follows from `seed`."""
         self._random = np.random.default_rng(seed)
