@@ -289,9 +289,22 @@ def test_a_mask_is_reported_with_its_share():
     assert finding(Masked, "legal").text == "a mask leaves 50% of the actions on average"
 
 
-def test_an_environment_of_muzens_own_protocol_is_not_looked_into():
+def test_an_environment_of_muzens_own_protocol_is_played_too():
     from muzen.envs import make
 
-    report = check(lambda: make("CartPole-v1"), steps=10)
+    report = check(lambda: make("CartPole-v1"), steps=100)
     assert report.ok
     assert report.uses
+    assert {"rewards", "episodes", "seeding", "speed"} <= {finding.name for finding in report.findings}
+
+
+@pytest.mark.parametrize(
+    ("game", "players"), [("tic_tac_toe", "2, in turn; one's gain"), ("pig(players=3,winscore=20)", "3, not strictly")]
+)
+def test_a_game_is_told_by_its_players_and_outcomes(game, players):
+    pytest.importorskip("pyspiel")
+    report = check(f"openspiel:{game}", steps=600)
+    assert report.ok and not [x for x in report.findings if x.severity == "warning"], report.lines()
+    text = {finding.name: finding.text for finding in report.findings}
+    assert text["players"].startswith(players)
+    assert text["outcomes"].startswith("mean returns by player over")

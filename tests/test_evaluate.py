@@ -8,6 +8,7 @@ import pytest
 from muzen.actors.rollout import Plan
 from muzen.agent import Agent
 from muzen.evaluate import LANES, confidence_interval, evaluate
+from muzen.summary import returns
 from muzen.types import EnvSpec, TimeStep
 
 
@@ -96,3 +97,58 @@ def test_an_episode_that_never_ends_is_cut_off_and_counted():
         result = evaluate(agent, Endless, episodes=40, seed=0, max_steps=max_steps)
         assert result["returns"] == [length] * 40
         assert result["cut"] == 40
+
+
+class CountUp:
+    """Three players add 1 or 2 in turn; whoever ends at 9 or above takes 1 from each of the others."""
+
+    spec = EnvSpec("count", (1,), "float32", 2, players=3, zero_sum=False)
+
+    def _now(self, reward: list[float]) -> TimeStep:
+        over, observation = self.count >= 9, np.array([self.count], np.float32)
+        return TimeStep(observation, np.array(reward, np.float32), over, False, self.player, np.ones(2, bool))
+
+    def reset(self, seed: int) -> TimeStep:
+        self.count, self.player = 0, 0
+        return self._now([0, 0, 0])
+
+    def step(self, action: int) -> TimeStep:
+        self.count += 1 + action
+        reward = [0.0, 0.0, 0.0]
+        if self.count >= 9:
+            reward = [-1.0, -1.0, -1.0]
+            reward[self.player] = 2.0
+        self.player = (self.player + 1) % 3
+        return self._now(reward)
+
+    def close(self) -> None:
+        pass
+
+
+def test_in_a_game_the_agent_has_every_seat_in_turn_against_random_opponents():
+    asked = []
+
+    class Watching(FixedPlanner):
+        def plan(self, model, observation, legal, to_play, key, **options):
+            asked.append(np.array(to_play))
+            return super().plan(model, observation, legal, to_play, key, **options)
+
+    agent = Agent(None, Watching(), CountUp.spec)  # type: ignore[arg-type]
+    result = evaluate(agent, CountUp, episodes=LANES + 4, seed=3)
+    np.testing.assert_array_equal(asked[0], np.arange(LANES) % 3)  # it waits for its own turn
+    assert [seat["episodes"] for seat in result["seats"]] == [12, 12, 12]
+    for seat in result["seats"]:
+        assert seat["win"] + seat["draw"] + seat["loss"] == 12
+        own = result["returns"][seat["seat"] :: 3]
+        assert seat["win"] == sum(x == 2 for x in own) and seat["mean_return"] == pytest.approx(np.mean(own))
+    assert result["opponent"] == "uniformly random" and 0 < sum(s["win"] for s in result["seats"]) < LANES + 4
+    again = evaluate(agent, CountUp, episodes=LANES + 4, seed=3)
+    assert again == result
+    assert evaluate(agent, CountUp, episodes=LANES + 4, seed=4)["lengths"] != result["lengths"]
+
+
+def test_the_summary_of_a_game_says_what_its_number_is():
+    agent = Agent(None, FixedPlanner(), CountUp.spec)  # type: ignore[arg-type]
+    said = returns(evaluate(agent, CountUp, episodes=6, seed=0))
+    assert said.startswith("against random opponents over 6 games: ")
+    assert "lost as player 3; mean return" in said

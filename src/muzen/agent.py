@@ -26,7 +26,8 @@ class Planner:
       simulations: per move.
       root_value: what `plan` calls the search value of a root: "mean" is the visit mean with the network's own
         value; "policy" the mean of q under the improved policy, which unlike the visit mean does not count what
-        sequential halving visited only to rule out. Of more than two players only the mover has a q: the mean.
+        sequential halving visited only to rule out. Only the mover has a q: with more players it is the mean,
+        unless one's gain is the other's loss.
       path: "xla", "host", or "auto" for whichever the machine supports.
     """
 
@@ -78,9 +79,9 @@ class Planner:
         """`search`, as the numpy arrays that a rollout and replay want."""
         found = self.search(model, observation, legal, to_play, key, **options)
         policy, value = np.asarray(found.policy), np.asarray(found.value)
-        if self.root_value == "policy" and value.shape[1] <= 2:
+        if self.root_value == "policy" and (value.shape[1] == 1 or getattr(model, "zero_sum", False)):
             own = (policy * np.asarray(found.q)).sum(1, keepdims=True)
-            value = np.asarray(model.every_view(own, np.asarray(to_play)))
+            value = own if value.shape[1] == 1 else np.asarray(model.every_view(own, np.asarray(to_play)))
         return Plan(np.asarray(found.action), policy, value)
 
 

@@ -11,12 +11,12 @@ import gymnasium
 import numpy as np
 
 from muzen.config import Config, EncodingConfig
-from muzen.envs import EnvLike, GymnasiumEnvironment, env_name, open_env
+from muzen.envs import EnvLike, GymnasiumEnvironment, OpenSpielEnvironment, env_name, open_env
 from muzen.envs.gymnasium import supported_action_space, supported_observation_space
 from muzen.envs.trial import Trial, failure_of, first_difference, play_randomly, trajectory
 from muzen.errors import UnsupportedSpaceError
-from muzen.presets import PRESETS, preset
-from muzen.types import EnvSpec
+from muzen.presets import GAMES, PRESETS, preset
+from muzen.types import Environment, EnvSpec
 
 Severity = Literal["ok", "warning", "error"]
 
@@ -104,9 +104,10 @@ def check(
     name = env_name(env)
     made = open_env(env)
     if not isinstance(made, gymnasium.Env):
-        made.close()
-        note = Finding("warning", "interface", "it follows Muzen's own protocol, so nothing but its spec was looked at")
-        return Report(name, (note,), _uses(made.spec, config))
+        try:
+            return _protocol_report(env, made, name, config, steps=steps, seconds=seconds, seed=seed)
+        finally:
+            made.close()
     try:
         findings = _space_findings(made, name)
         if any(finding.severity == "error" for finding in findings):
@@ -127,6 +128,43 @@ def check(
         return Report(name, tuple(findings), _uses(spec, config))
     finally:
         made.close()
+
+
+def _protocol_report(
+    env: EnvLike, made: Environment, name: str, config: Config | None, *, steps: int, seconds: float, seed: int
+) -> Report:
+    """Of a game, or whatever else follows Muzen's own protocol."""
+    spec = made.spec
+    trial = play_randomly(made, name, steps=steps, seconds=seconds, seed=seed)
+    if trial.failure:
+        finding = Finding("error", "interface", trial.failure, "Random legal actions must not break an environment")
+        return Report(name, (finding,))
+    settings = config or preset(name, spec)
+    findings = [Finding("ok", "interface", f"{trial.steps:,} random moves without a fault")]
+    if spec.players > 1:
+        turns = "in turn" if spec.alternating else "not strictly in turn: who moves next is learned"
+        values = "one's gain is the other's loss" if spec.zero_sum and spec.players == 2 else "a value for each player"
+        findings.append(Finding("ok", "players", f"{spec.players}, {turns}; {values}"))
+        findings.append(_outcome_finding(trial))
+    else:
+        findings += _reward_findings(trial, settings)
+    findings += _episode_findings(trial, spec)
+    findings += _seeding_findings(env, made, name, seed)
+    if symmetries := len(getattr(made, "symmetries", ())):
+        findings.append(Finding("ok", "symmetry", f"{symmetries} turns of the board keep the rules (learn.augment)"))
+    findings += _common_findings(trial, spec, settings)
+    return Report(name, tuple(findings), _uses(spec, config))
+
+
+def _outcome_finding(trial: Trial) -> Finding:
+    if not trial.outcomes:
+        return Finding("warning", "outcomes", "no game ended", "Choose parameters that make the game shorter")
+    mean = np.array(trial.outcomes).mean(0)
+    each = ", ".join(f"{x:.2f}" for x in mean)
+    text = f"mean returns by player over {len(trial.outcomes):,} random games: {each}"
+    if not np.any(trial.outcomes):
+        return Finding("warning", "outcomes", text, "Random play always draws: learning begins when somebody wins")
+    return Finding("ok", "outcomes", text)
 
 
 def _space_findings(env: gymnasium.Env, name: str) -> list[Finding]:
@@ -231,15 +269,19 @@ def _episode_findings(trial: Trial, spec: EnvSpec) -> list[Finding]:
     return findings
 
 
-def _seeding_findings(env: EnvLike, made: gymnasium.Env, name: str, seed: int) -> list[Finding]:
+def _adapted(env: Any, name: str) -> Environment:
+    return GymnasiumEnvironment(env, name) if isinstance(env, gymnasium.Env) else env
+
+
+def _seeding_findings(env: EnvLike, made: Any, name: str, seed: int) -> list[Finding]:
     findings: list[Finding] = []
     way_out = "Draw every random number from self.np_random, and call super().reset(seed=seed) first in reset()"
 
     def compare() -> None:
-        adapted = GymnasiumEnvironment(made, name)
+        adapted = _adapted(made, name)
         first = trajectory(adapted, seed, _COMPARED_STEPS)
         again = first_difference(first, trajectory(adapted, seed, _COMPARED_STEPS))
-        fresh = GymnasiumEnvironment(open_env(env), name)
+        fresh = _adapted(open_env(env), name)
         try:
             other = first_difference(first, trajectory(fresh, seed, _COMPARED_STEPS))
         finally:
@@ -254,6 +296,9 @@ def _seeding_findings(env: EnvLike, made: gymnasium.Env, name: str, seed: int) -
             findings.append(Finding("warning", "seeding", text, way_out))
         elif all(first_difference(first, trajectory(adapted, seed + i, _COMPARED_STEPS)) is None for i in range(1, 6)):
             text = "six seeds gave one and the same trajectory"
+            if isinstance(adapted, OpenSpielEnvironment) and not adapted.has_chance:
+                findings.append(Finding("ok", "seeding", "a game without chance: the same moves are the same game"))
+                return
             findings.append(
                 Finding("warning", "seeding", text, f"If chance plays a part, {way_out[0].lower()}{way_out[1:]}")
             )
@@ -268,7 +313,7 @@ def _seeding_findings(env: EnvLike, made: gymnasium.Env, name: str, seed: int) -
     return findings
 
 
-def _other_findings(env: gymnasium.Env, trial: Trial, spec: EnvSpec, config: Config) -> list[Finding]:
+def _common_findings(trial: Trial, spec: EnvSpec, config: Config) -> list[Finding]:
     findings = []
     if not spec.always_legal:
         findings.append(Finding("ok", "legal", f"a mask leaves {trial.legal_share:.0%} of the actions on average"))
@@ -278,6 +323,11 @@ def _other_findings(env: gymnasium.Env, trial: Trial, spec: EnvSpec, config: Con
         findings.append(Finding("warning", "speed", text, "It will set the pace of training"))
     else:
         findings.append(Finding("ok", "speed", text))
+    return findings
+
+
+def _other_findings(env: gymnasium.Env, trial: Trial, spec: EnvSpec, config: Config) -> list[Finding]:
+    findings = _common_findings(trial, spec, config)
     modes = (env.metadata or {}).get("render_modes") or []
     text = "muzen record films it" if "rgb_array" in modes else "no rgb_array mode: muzen record shows numbers"
     findings.append(Finding("ok", "rendering", text))
@@ -289,21 +339,29 @@ def _uses(spec: EnvSpec, config: Config | None) -> tuple[str, ...]:
     if config is not None:
         source = "the settings given"
     else:
-        source = f"the preset {spec.id}" if spec.id in PRESETS else "defaults, adapted to its spaces"
+        source = (
+            f"the preset {spec.id}" if spec.id in PRESETS or spec.id in GAMES else "defaults, adapted to its spaces"
+        )
     network, learn, search = settings.network, settings.learn, settings.search
+    shape = f"{int(np.prod(spec.observation_shape))} numbers"
+    if len(spec.observation_shape) == 3:
+        shape = "{} planes of {} x {}".format(*spec.observation_shape)
+    convolutional = network.kind == "resnet" or (network.kind == "auto" and len(spec.observation_shape) == 3)
+    kind = f"convolutions, {network.channels} channels" if convolutional else f"MLP, width {network.width}"
     seen = "one-hot" if spec.discrete_observation else "normalised" if network.normalise_observations else "as they are"
     return (
         f"settings      {source}; {settings.env_steps:,} environment steps",
-        f"observation   {spec.observation_shape[0]} numbers, {seen}",
-        f"network       MLP, width {network.width}, {network.blocks} residual block{'s' * (network.blocks != 1)}",
-        f"value         {_encoding(settings.value)}",
-        f"reward        {_encoding(settings.reward)}",
+        f"observation   {shape}, {seen}",
+        f"network       {kind}, {network.blocks} residual block{'s' * (network.blocks != 1)}",
+        f"value         {_encoding(settings.value, spec)}",
+        f"reward        {_encoding(settings.reward, spec)}",
         f"search        {search.rule}, {search.simulations} simulations over {spec.num_actions} actions",
         f"targets       discount {learn.discount:g}, {learn.n_step}-step returns, {learn.unroll_steps} steps unrolled",
     )
 
 
-def _encoding(config: EncodingConfig) -> str:
-    limit = f"up to {config.limit:g}" if config.limit else "range set from the rewards seen"
+def _encoding(config: EncodingConfig, spec: EnvSpec) -> str:
+    measured = "range set from the rewards seen" if spec.largest_return is None else "range set by the game"
+    limit = f"up to {config.limit:g}" if config.limit else measured
     transform = "paper's transform" if config.transform else "no transform"
     return f"{config.bins} bins, {config.coding}, {transform}, {limit}"

@@ -58,10 +58,14 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The built-in MLP networks."""
+    """The built-in networks: an MLP for vectors, residual convolutions for planes."""
 
+    kind: Literal["auto", "mlp", "resnet"] = "auto"
+    """MLP, residual convolutions, or whichever fits: convolutions where an observation is planes [C, H, W]."""
     width: int = 64
-    """Units of every hidden layer and of the hidden state."""
+    """Units of every hidden layer; of the hidden state too in an MLP."""
+    channels: int = 32
+    """Planes of the hidden state of a residual network."""
     blocks: int = 1
     """Residual blocks in representation and dynamics, each."""
     norm: bool = True
@@ -72,6 +76,8 @@ class NetworkConfig:
     """How the hidden state is bounded: the paper's min-max per state, or tanh."""
     normalise_observations: bool = True
     """Scale observations by the mean and deviation of what was seen."""
+    learn_legal: bool = True
+    """Predict what is legal below the root, in environments that have illegal actions."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,12 @@ class LearnConfig:
     """Weight of the loss of the predicted end of the episode."""
     consistency_weight: float = 2.0
     """Weight of the consistency loss between unrolled and real states; 0: off."""
+    legal_weight: float = 1.0
+    """Weight of the loss of what is legal, where the network learns that."""
+    to_play_weight: float = 1.0
+    """Weight of the loss of who moves, in games whose players don't take turns."""
+    augment: bool = True
+    """Turn each sampled sequence by a random symmetry of the board, where the game declares some."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +190,12 @@ class ActConfig:
     """The same in the last environment; those between are spaced evenly in logarithm."""
     hold_steps: float = 8.0
     """Environment steps that noise is held for on average in the last environment; in the first it is always fresh."""
+    sample_moves: int = 0
+    """Moves of an episode, by all players, that are sampled with noise; later ones are greedy. 0: all are sampled."""
+    random_openings: float = 0.0
+    """Share of episodes that begin with random moves."""
+    opening_moves: int = 0
+    """Random moves that such an episode begins with, at most."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +210,10 @@ class EvaluateConfig:
     """First seed of the evaluation episodes."""
     max_steps: int = 27_000
     """Environment steps after which an evaluation episode is cut off, where the environment has no limit of its own."""
+    curve_points: int = 20
+    """Games: how often in a run the agent meets random opponents, for the learning curve; 0: never."""
+    curve_games: int = 20
+    """Games: how many each time."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +277,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "temperature": _COUNT,
         "temperature_end": _COUNT,
     },
-    NetworkConfig: {"width": _SIZE, "blocks": _COUNT},
+    NetworkConfig: {"width": _SIZE, "channels": _SIZE, "blocks": _COUNT},
     EncodingConfig: {"bins": Range(3, 10_001), "limit": _COUNT, "hl_sigma": _POSITIVE},
     LearnConfig: {
         "samples_per_step": _POSITIVE,
@@ -275,6 +297,8 @@ RANGES: dict[type, dict[str, Range]] = {
         "policy_weight": _WEIGHT,
         "discount_weight": _WEIGHT,
         "consistency_weight": _WEIGHT,
+        "legal_weight": _WEIGHT,
+        "to_play_weight": _WEIGHT,
     },
     ReplayConfig: {
         "max_gb": _POSITIVE,
@@ -289,8 +313,18 @@ RANGES: dict[type, dict[str, Range]] = {
         "temperature": _POSITIVE,
         "temperature_last": _POSITIVE,
         "hold_steps": _SIZE,
+        "sample_moves": _COUNT,
+        "random_openings": _SHARE,
+        "opening_moves": _COUNT,
     },
-    EvaluateConfig: {"episodes": _SIZE, "simulations": _COUNT, "seed": _SEED, "max_steps": _SIZE},
+    EvaluateConfig: {
+        "episodes": _SIZE,
+        "simulations": _COUNT,
+        "seed": _SEED,
+        "max_steps": _SIZE,
+        "curve_points": _COUNT,
+        "curve_games": _SIZE,
+    },
     Config: {
         "seed": _SEED,
         "env_steps": _SIZE,

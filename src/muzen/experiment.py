@@ -31,12 +31,13 @@ from muzen.callbacks import Callback
 from muzen.config import Config, SearchConfig
 from muzen.diagnose import Health
 from muzen.errors import NonFiniteLossError, RunDamagedError
+from muzen.evaluate import evaluate
 from muzen.learner import Report, init_learner, make_learn, make_optimizer
 from muzen.maths.schedules import visit_temperature
 from muzen.maths.supports import CategoricalEncoding, make_encoding
 from muzen.networks import Network, NetworkModel, check_network, make_network
 from muzen.reanalyse import Reanalyse
-from muzen.replay import Replay
+from muzen.replay import Replay, augment
 from muzen.runs import Checkpoint, Metrics, RunFolder
 from muzen.search import Gumbel, Puct
 from muzen.types import Environment, EnvSpec
@@ -45,6 +46,8 @@ from muzen.types import Environment, EnvSpec
 UPDATES_PER_CALL = 8
 # Environment steps between rows of the metrics table.
 REPORT_STEPS = 500
+# Limit of the encodings of a game whose largest return is known, in units of that: one of 23 bins beyond it.
+OUTCOME_LIMIT = 1.1
 # Weight of the newest batches in the running spread of value targets.
 SPREAD_RATE = 0.1
 # γ above this counts as this in the range of values: an undiscounted task has no bound of its own.
@@ -65,6 +68,8 @@ _COUNTERS = (
     "least_spread",
     "next_report",
 )
+# Scale of the noise of moves that are not sampled: enough to keep a rule's root noise on, too little to choose by.
+GREEDY = 1e-4
 # Episodes in the running mean of returns.
 RECENT_EPISODES = 20
 
@@ -97,8 +102,19 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
     reward = reward_encoding or make_encoding(config.reward, limit=1.0)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     if network is None:
+        kind = config.network.kind
         network = make_network(
-            config.network, spec.observation_shape, spec.num_actions, value.bins, reward.bins, spec.players, key
+            config.network,
+            spec.observation_shape,
+            spec.num_actions,
+            value.bins,
+            reward.bins,
+            spec.players,
+            key,
+            zero_sum=spec.zero_sum,
+            learn_legal=config.network.learn_legal and not spec.always_legal,
+            learn_to_play=not spec.alternating,
+            convolutional=kind == "resnet" or (kind == "auto" and len(spec.observation_shape) == 3),
         )
     elif isinstance(network, type) or (callable(network) and not hasattr(network, "dynamics")):
         network = network(spec, key)
@@ -110,6 +126,7 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
         num_actions=spec.num_actions,
         players=spec.players,
         learn_discount=config.learn.learn_discount,
+        zero_sum=spec.zero_sum,
         observation_mean=jnp.zeros(spec.observation_shape),
         observation_std=jnp.ones(spec.observation_shape),
     )
@@ -172,8 +189,15 @@ class Experiment:
         use_compilation_cache()
         self.config, self.folder, self.make_env = config, folder, make_env
         self.callbacks = list(callbacks)
-        self.rollout = Rollout(make_env, config.act.environments, config.seed)
+        self.rollout = Rollout(
+            make_env,
+            config.act.environments,
+            config.seed,
+            random_openings=config.act.random_openings,
+            opening_moves=config.act.opening_moves,
+        )
         self.spec = self.rollout.spec
+        self.symmetries = getattr(self.rollout.envs[0], "symmetries", ())
         self.replay = Replay(self.spec, config.replay, config.act.environments, config.seed)
         self.reanalyse = Reanalyse(self.replay, config.reanalyse.positions_per_step, config.reanalyse.batch_size)
         learn = config.learn
@@ -254,8 +278,10 @@ class Experiment:
         return _keys(jax.random.fold_in(self.key, 3), self.drawn)
 
     def _act_plan(self) -> Plan:
-        now = self.rollout
-        return self._plan(self._noise_keys(), now.observation, now.legal, now.to_play, explore=self.exploration)
+        now, explore, sampled = self.rollout, self.exploration, self.config.act.sample_moves
+        if sampled:
+            explore = np.where(now.moves < sampled, explore, GREEDY).astype(np.float32)
+        return self._plan(self._noise_keys(), now.observation, now.legal, now.to_play, explore=explore)
 
     def network_share(self) -> float:
         """Part of the acting search's time that its network takes, measured now; changes nothing in the run."""
@@ -286,8 +312,12 @@ class Experiment:
         self.env_steps += steps
         for episode in ended:
             self.episodes += 1
-            self.recent.append(float(episode.episode_return[0]))
-            self._note("episode_return", float(episode.episode_return[0]))
+            if self.spec.players == 1:
+                self.recent.append(float(episode.episode_return[0]))
+            for player, total in enumerate(episode.episode_return):
+                # Of self-play it says who won, not how well they play.
+                name = "episode_return" if self.spec.players == 1 else f"self_play_return_{player}"
+                self._note(name, float(total))
             self._note("episode_length", float(episode.length))
         self._note("search_value", float(plan.value[:, 0].mean()))
         self._note("terminations", float(rows.terminated.any()))
@@ -297,21 +327,41 @@ class Experiment:
         self.reward_high = max(self.reward_high, float(rows.reward.max(where=~rows.final[:, None], initial=-np.inf)))
         return steps
 
+    def _measures(self, steps: int) -> bool:
+        """Whether a point of the learning curve fell into the last `steps` environment steps."""
+        points, now = self.config.evaluate.curve_points, self.env_steps
+        if self.spec.players == 1 or not self.started:
+            return False
+        return now * points // self.config.env_steps > (now - steps) * points // self.config.env_steps
+
+    def measure(self) -> None:
+        """A point of a learning curve: greedy play against random opponents, for self-play only tells who won."""
+        config = self.config.evaluate
+        found = evaluate(self.agent(), self.make_env, episodes=config.curve_games, seed=config.seed)
+        self.recent.clear()
+        self.recent.append(found["mean_return"])
+
     def begin_learning(self) -> None:
         """Set the supports from what the random steps showed; the network's units are fixed from here on.
 
         One unit is the root mean square reward. Values reach 1/(1-γ) such rewards, or the returns seen if larger.
+        In a game that says how much it pays at most, that is the unit, and no value or reward is larger.
         """
         config = self.config
         seen = self.replay.statistics
         scale = math.sqrt(self.reward_square / self.env_steps) or 1.0
         horizon = 1 / (1 - min(config.learn.discount, LONGEST_DISCOUNT))
         returns = [abs(x) for x in (seen.min_return, seen.max_return) if math.isfinite(x)]
-        self.least_spread = config.search.least_spread * scale * horizon
         value_limit = max(scale * horizon, 3 * seen.max_abs_reward, *returns) / scale
+        reward_limit = max(2.0, seen.max_abs_reward / scale)
+        if self.spec.largest_return is not None:
+            # A game's own bound is the unit; it lies within the bins, for outcomes on the edge count as saturated.
+            scale, horizon = self.spec.largest_return, 1.0
+            value_limit = reward_limit = OUTCOME_LIMIT
+        self.least_spread = config.search.least_spread * scale * horizon
         limits = {
             "value_encoding": config.value.limit or value_limit,
-            "reward_encoding": config.reward.limit or max(2.0, seen.max_abs_reward / scale),
+            "reward_encoding": config.reward.limit or reward_limit,
         }
 
         def fit(model: NetworkModel) -> NetworkModel:
@@ -350,6 +400,8 @@ class Experiment:
                     correct_off_policy=config.correct_off_policy,
                     bootstrap_observation=config.bootstrap == "target",
                 )
+                if config.augment and self.symmetries:
+                    batches = augment(batches, self.symmetries, self.rng)
             with self.clock(profile.LEARNING):
                 if self.config.network.normalise_observations:
                     self._each_model(self.normaliser.into)
@@ -412,6 +464,8 @@ class Experiment:
                     with self.clock(profile.REANALYSIS):
                         self.reanalyse.step(steps, self._fresh_plan)
                     self.learn(steps)
+                if self._measures(steps):
+                    self.measure()
                 if self.env_steps >= self.next_report:
                     self.report()
                     self.next_report += REPORT_STEPS

@@ -50,6 +50,8 @@ class Report(NamedTuple):
     policy_loss: Array
     discount_loss: Array
     consistency_loss: Array
+    legal_loss: Array
+    to_play_loss: Array
     gradient_norm: Array
     clipped: Array  # 1 where the gradient norm exceeded the limit
     policy_entropy: Array  # of the network at the root, as a share of log A
@@ -176,7 +178,15 @@ def loss(model: NetworkModel, target: NetworkModel, batch: Any, config: LearnCon
         predicted = model.network.predict(model.network.project(after))
         consistency = negative_cosine(predicted, real).reshape(size, unrolled) * batch.observation_mask[:, 1:]
 
-    root = {"policy": policy_loss, "value": value_loss}
+    legal_loss, to_play_loss = jnp.zeros_like(policy_loss), jnp.zeros_like(policy_loss)
+    if model.learns_legal:
+        legal_logits = per_row(model.network.legal(flat))
+        legal_loss = binary_cross_entropy(legal_logits, batch.legal).mean(-1) * batch.policy_mask
+    if model.learns_to_play:
+        mover = jax.nn.one_hot(batch.to_play, model.players)
+        to_play_loss = cross_entropy(mover, per_row(model.network.to_play(flat))) * batch.policy_mask
+
+    root = {"policy": policy_loss, "value": value_loss, "legal": legal_loss, "to_play": to_play_loss}
     later = {"reward": reward_loss, "discount": discount_loss, "consistency": consistency}
     terms = {name: ((x * scale).sum(1) * batch.weight).mean() for name, x in root.items()}
     terms |= {name: ((x * scale[:, 1:]).sum(1) * batch.weight).mean() for name, x in later.items()}
@@ -186,6 +196,8 @@ def loss(model: NetworkModel, target: NetworkModel, batch: Any, config: LearnCon
         "reward": config.reward_weight,
         "discount": config.discount_weight,
         "consistency": config.consistency_weight,
+        "legal": config.legal_weight,
+        "to_play": config.to_play_weight,
     }
     total = sum((weights[name] * term for name, term in terms.items()), jnp.zeros(()))
 

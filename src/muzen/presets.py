@@ -21,7 +21,28 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Dotted overrides of `config.py`'s defaults, by environment id."""
 
+GAMES: dict[str, dict[str, Any]] = {
+    "openspiel:tic_tac_toe": {
+        "env_steps": 60_000,
+        "learn.samples_per_step": 64.0,
+        # A 3x3 convolution sees all of this board at once: an MLP does the same, faster.
+        "network.kind": "mlp",
+        "network.width": 128,
+        # What no good opponent lets happen must be met all the same, to be played well.
+        "act.random_openings": 0.7,
+        "act.opening_moves": 6,
+    },
+    "openspiel:connect_four": {"env_steps": 200_000, "learn.samples_per_step": 16.0},
+    "openspiel:mancala": {"env_steps": 100_000, "learn.samples_per_step": 16.0},
+    "openspiel:pig": {"env_steps": 100_000, "learn.samples_per_step": 16.0},
+    "openspiel:2048": {"env_steps": 200_000, "learn.samples_per_step": 16.0, "learn.discount": 0.999},
+}
+"""The same by game, on top of what the game itself tells."""
+
 _LONG_EPISODE = 1_000  # environment steps
+_LONGEST_RETURN = 512  # plies that a game's outcome is carried back over; beyond, search values stand in
+_OUTCOME_BINS = 23  # spaced by a tenth of the largest return, one beyond it on each side
+_SAMPLED_MOVES = 30  # the paper's, for board games
 
 
 def preset(env_id: str, spec: EnvSpec | None = None) -> Config:
@@ -32,11 +53,11 @@ def preset(env_id: str, spec: EnvSpec | None = None) -> Config:
       spec: what the environment declares; None where only a named preset or the defaults are wanted.
 
     Returns:
-      The named preset of `env_id`, or the defaults adapted to `spec`.
+      The named preset of `env_id`, or the defaults adapted to `spec`, and for a named game its scale on top.
     """
     named = PRESETS.get(env_id)
     if named is None:
-        named = {} if spec is None else _derived(spec)
+        named = ({} if spec is None else _derived(spec)) | GAMES.get(env_id, {})
     return override(Config(env_id), named)
 
 
@@ -45,8 +66,18 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if spec.players > 1:
         settings["learn.discount"] = 1.0  # a game pays at its end, however late
+        # The outcome is the value target, as in the paper.
+        settings |= {"learn.td_lambda": 1.0, "learn.n_step": min(spec.max_episode_steps or 1, _LONGEST_RETURN)}
         settings |= {"act.temperature_last": 1.0, "act.hold_steps": 1.0}  # an opponent explores already
+        settings |= {"act.sample_moves": _SAMPLED_MOVES, "search.temperature_end": 1.0}
+        # Q is rescaled by the spread of outcomes, whatever one tree has seen: a small gain is then a small reason.
+        settings |= {"search.span_floor": 1.0, "search.c_scale": 0.2}
+        if spec.largest_return is not None:  # outcomes are few and bounded
+            settings |= {f"{name}.transform": False for name in ("value", "reward")}
+            settings |= {f"{name}.bins": _OUTCOME_BINS for name in ("value", "reward")}
     elif spec.max_episode_steps is not None and spec.max_episode_steps >= _LONG_EPISODE:
         settings["learn.discount"] = 0.997  # the paper's, where episodes are long
+    if len(spec.observation_shape) == 3:  # planes: a mean for each cell would hide what cells have in common
+        settings["network.normalise_observations"] = False
     settings["search.max_considered"] = max(2, min(16, spec.num_actions))
     return settings

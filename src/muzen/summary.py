@@ -14,6 +14,15 @@ from muzen.progress import duration
 def returns(evaluation: dict[str, Any]) -> str:
     """'return 497.3 (95 % interval 494.0 to 500.0) over 100 greedy episodes'."""
     low, high = evaluation["ci95"]
+    if "seats" in evaluation:
+        seats = ", ".join(
+            f"{seat['win']} won, {seat['draw']} drawn, {seat['loss']} lost as player {seat['seat'] + 1}"
+            for seat in evaluation["seats"]
+        )
+        return (
+            f"against random opponents over {evaluation['episodes']} games: {seats}; "
+            f"mean return {evaluation['mean_return']:.2f} (95 % interval {low:.2f} to {high:.2f})"
+        )
     plural = "" if evaluation["episodes"] == 1 else "s"
     return (
         f"return {evaluation['mean_return']:.1f} (95 % interval {low:.1f} to {high:.1f}) "

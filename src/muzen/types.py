@@ -31,6 +31,9 @@ class EnvSpec:
       discrete_observation: true if the environment's observation is an index, one-hot encoded by the adaptor.
       max_episode_steps: the time limit in environment steps, or None where none is declared.
       always_legal: true if every action is legal in every state.
+      zero_sum: of two players, true if one gains what the other loses; says nothing of other numbers of players.
+      alternating: true if players move strictly in turn; otherwise who moves next must be learned.
+      largest_return: largest |return| that a player of a game can have, or None where it is not known.
     """
 
     id: str
@@ -41,6 +44,20 @@ class EnvSpec:
     discrete_observation: bool = False
     max_episode_steps: int | None = None
     always_legal: bool = True
+    zero_sum: bool = True
+    alternating: bool = True
+    largest_return: float | None = None
+
+
+class Symmetry(NamedTuple):
+    """A way to turn a game round that changes none of its rules.
+
+    Entry i of the turned observation, flattened, is entry `observation[i]` of the observation; action a becomes
+    `action[a]`.
+    """
+
+    observation: np.ndarray  # [size] int
+    action: np.ndarray  # [A] int
 
 
 class TimeStep(NamedTuple):

@@ -117,3 +117,35 @@ def test_restoring_tells_which_environment_no_longer_follows_its_seed():
 def test_restoring_another_number_of_environments_is_refused():
     with pytest.raises(EnvError, match=r"act\.environments: the run has 1, asked for 2"):
         Rollout(Counter, 2, seed=0).restore({"episode": [0], "actions": [[]]})
+
+
+def openings(share: float, moves: int, seed: int = 1, episodes: int = 60) -> list[int]:
+    """How many moves of each episode were not the plan's, which always takes action 1."""
+    rollout = Rollout(Counter, 1, seed, random_openings=share, opening_moves=moves)
+    found: list[int] = []
+    actions: list[int] = []
+    while len(found) < episodes:
+        rows, _, _ = rollout.step(plan([1]))
+        if rows.final[0]:
+            found.append(max((i + 1 for i, a in enumerate(actions) if a == 0), default=0))
+            actions = []
+        else:
+            actions.append(int(rows.action[0]))
+    return found
+
+
+def test_a_share_of_episodes_begins_with_random_moves_and_the_others_do_not():
+    assert max(openings(0.0, 3)) == max(openings(1.0, 0)) == 0
+    always, half = openings(1.0, 3), openings(0.5, 3)
+    assert max(always) == 3 and sum(x > 0 for x in always) > sum(x > 0 for x in half) > 5
+    assert openings(1.0, 3) == always and openings(1.0, 3, seed=2) != always
+
+
+def test_a_restored_rollout_finishes_the_opening_that_it_was_in():
+    first = Rollout(Counter, 4, seed=3, random_openings=1.0, opening_moves=3)
+    second = Rollout(Counter, 4, seed=3, random_openings=1.0, opening_moves=3)
+    first.step(plan([1] * 4))
+    assert second.restore(first.state()) == []
+    np.testing.assert_array_equal(first.moves, second.moves)
+    for _ in range(LENGTH):
+        np.testing.assert_array_equal(first.step(plan([1] * 4))[0].action, second.step(plan([1] * 4))[0].action)

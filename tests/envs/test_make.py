@@ -127,11 +127,6 @@ def test_a_missing_extra_is_answered_with_the_pip_line(monkeypatch):
         make("LunarLander-v3")
 
 
-def test_names_of_games_are_reserved():
-    with pytest.raises(EnvError, match="not support yet"):
-        make("openspiel:tic_tac_toe")
-
-
 @pytest.mark.parametrize("name", ["python:", "python:a", "python:a:", "python::b", "python:a:b:c"])
 def test_a_malformed_python_name_is_answered_with_the_form(name):
     with pytest.raises(EnvError, match="write python:module:function"):

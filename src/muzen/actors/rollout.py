@@ -16,6 +16,9 @@ from muzen.errors import EnvError
 from muzen.replay import Rows
 from muzen.types import Environment, TimeStep
 
+# Tells the random numbers of an episode's opening from those of its environment, which have the same seed.
+_OPENING = 1
+
 
 class Plan(NamedTuple):
     """What a search decided for E observations, as numpy arrays."""
@@ -45,12 +48,25 @@ class Rollout:
       environments: E.
       seed: the run's seed; every episode's own seed derives from (seed, worker, environment, episode).
       worker: number of this worker.
+      random_openings: share of episodes that begin with random legal moves, 1 to `opening_moves` of them.
+      opening_moves: see there.
     """
 
-    def __init__(self, make: Callable[[], Environment], environments: int, seed: int, worker: int = 0):
+    def __init__(
+        self,
+        make: Callable[[], Environment],
+        environments: int,
+        seed: int,
+        worker: int = 0,
+        *,
+        random_openings: float = 0.0,
+        opening_moves: int = 0,
+    ):
         self.envs: Sequence[Environment] = [make() for _ in range(environments)]
         self.spec = self.envs[0].spec
         self._seed, self._worker = seed, worker
+        self._random_openings, self._opening_moves = random_openings, opening_moves
+        self._openings: list[list[float]] = [[] for _ in range(environments)]
         self._episode = [-1] * environments
         self._actions: list[list[int]] = [[] for _ in range(environments)]
         self._return = np.zeros((environments, self.spec.players))
@@ -65,7 +81,16 @@ class Rollout:
         self._episode[i] += 1
         self._actions[i] = []
         self._return[i] = 0
-        return self.envs[i].reset(episode_seed(self._seed, self._worker, i, self._episode[i]))
+        seed = episode_seed(self._seed, self._worker, i, self._episode[i])
+        self._openings[i] = self._opening(seed)
+        return self.envs[i].reset(seed)
+
+    def _opening(self, seed: int) -> list[float]:
+        """Where in the list of legal actions, from 0 to 1, each random first move lies: a matter of the seed alone."""
+        random = np.random.default_rng([seed, _OPENING])
+        if self._opening_moves < 1 or random.random() >= self._random_openings:
+            return []
+        return random.random(random.integers(1, self._opening_moves, endpoint=True)).tolist()
 
     def _number(self, i: int) -> int:
         """Unique number of environment i's present episode."""
@@ -86,6 +111,11 @@ class Rollout:
     def to_play(self) -> np.ndarray:
         """[E] int32 who moves now."""
         return np.array([now.to_play for now in self._now], np.int32)
+
+    @property
+    def moves(self) -> np.ndarray:
+        """[E] moves made so far in each episode, by all players."""
+        return np.array([len(actions) for actions in self._actions])
 
     def step(self, plan: Plan) -> tuple[Rows, int, list[Ended]]:
         """Take one planned action in every environment that is in mid-episode; close and reset the others.
@@ -110,6 +140,9 @@ class Rollout:
                 self._now[i] = self._reset(i)
                 continue
             action[i] = plan.action[i]
+            if (move := len(self._actions[i])) < len(self._openings[i]):
+                possible = np.flatnonzero(legal[i])
+                action[i] = possible[int(self._openings[i][move] * len(possible))]
             self._now[i] = now = env.step(int(action[i]))
             self._actions[i].append(int(action[i]))
             self._return[i] += now.reward

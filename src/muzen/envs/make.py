@@ -16,6 +16,7 @@ import gymnasium
 from gymnasium.envs.registration import registry
 
 from muzen.envs.gymnasium import GymnasiumEnvironment
+from muzen.envs.openspiel import PREFIX, OpenSpielEnvironment
 from muzen.errors import EnvError, UnknownEnvError
 from muzen.types import Environment, EnvSpec
 
@@ -32,8 +33,8 @@ def make(env: EnvLike, *, render_mode: str | None = None) -> Environment:
     """Makes one environment.
 
     Args:
-      env: a Gymnasium id (`CartPole-v1`), `python:module:function` where the function returns a
-        `gymnasium.Env` (the module may lie in the current directory), or such a function itself.
+      env: a Gymnasium id (`CartPole-v1`), a game (`openspiel:tic_tac_toe`), `python:module:function` where the function
+        returns a `gymnasium.Env` (the module may lie in the current directory), or such a function itself.
       render_mode: passed on where the environment takes one.
 
     Raises:
@@ -75,7 +76,7 @@ def named_again(env: EnvLike | None, recorded: str) -> EnvLike:
     """
     if env is not None:
         return env
-    if ":" in recorded and not recorded.startswith("openspiel:"):
+    if ":" in recorded and not recorded.startswith(PREFIX):
         raise EnvError(
             f"{recorded}: the run was trained on code of yours; name it again: "
             "env=... in Python, --env python:module:function on the command line"
@@ -90,11 +91,8 @@ def open_env(env: EnvLike, *, render_mode: str | None = None) -> Any:
       UnknownEnvError, EnvError: as `make`.
     """
     if isinstance(env, str):
-        if env.startswith("openspiel:"):
-            raise EnvError(
-                f"{env}: names beginning with openspiel: are reserved for OpenSpiel's games, which this version does "
-                "not support yet; use a Gymnasium id, or python:module:function"
-            )
+        if env.startswith(PREFIX):
+            return OpenSpielEnvironment(env)
         if env.startswith("python:"):
             with _current_directory_on_path():
                 return _checked(_function_named(env), env, render_mode)

@@ -12,7 +12,7 @@ import numpy as np
 
 from muzen.envs.gymnasium import GymnasiumEnvironment
 from muzen.errors import EnvError
-from muzen.types import TimeStep
+from muzen.types import Environment, TimeStep
 
 # Observations kept for statistics; more would say the same and could fill the memory.
 _KEPT_OBSERVATIONS = 5000
@@ -26,7 +26,9 @@ class Trial:
       steps: environment steps taken.
       step_seconds: wall-clock inside the environment's own `step`.
       failure: what stopped the play, or "".
-      rewards: [steps] environment units.
+      rewards: [steps] of the first player, environment units.
+      returns: [P] of the episode that was still going on at the end.
+      outcomes: [P] returns of each finished episode.
       lengths: environment steps of each finished episode.
       terminated: of each finished episode, whether it ended by the task's own rule.
       unfinished: steps of the episode that was still going on at the end.
@@ -42,6 +44,8 @@ class Trial:
     step_seconds: float = 0.0
     failure: str = ""
     rewards: list[float] = field(default_factory=list)
+    returns: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    outcomes: list[list[float]] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     terminated: list[bool] = field(default_factory=list)
     unfinished: int = 0
@@ -105,7 +109,24 @@ class _Witness(gymnasium.Wrapper):
         return f"{array[index]:.6g} at index {where} is outside {space.low[index]:.6g} to {space.high[index]:.6g}"
 
 
-def play_randomly(env: gymnasium.Env, name: str, *, steps: int, seconds: float, seed: int) -> Trial:
+class _Timed:
+    """Counts and times the steps of an environment that follows Muzen's own protocol."""
+
+    def __init__(self, env: Environment, trial: Trial):
+        self.env, self.trial, self.spec = env, trial, env.spec
+
+    def reset(self, seed: int) -> TimeStep:
+        return self.env.reset(seed)
+
+    def step(self, action: int) -> TimeStep:
+        began = time.perf_counter()
+        outcome = self.env.step(action)
+        self.trial.step_seconds += time.perf_counter() - began
+        self.trial.steps += 1
+        return outcome
+
+
+def play_randomly(env: gymnasium.Env | Environment, name: str, *, steps: int, seconds: float, seed: int) -> Trial:
     """Plays random legal actions and writes down what happens; whatever the environment raises ends the play.
 
     Args:
@@ -119,9 +140,13 @@ def play_randomly(env: gymnasium.Env, name: str, *, steps: int, seconds: float, 
     rng = np.random.default_rng(seed)
 
     def play() -> None:
-        adapted = GymnasiumEnvironment(_Witness(env, trial), name)
+        if isinstance(env, gymnasium.Env):
+            adapted = GymnasiumEnvironment(_Witness(env, trial), name)
+        else:
+            adapted = _Timed(env, trial)
         deadline = time.perf_counter() + seconds
         shares: list[float] = []
+        trial.returns = np.zeros(adapted.spec.players)
         now, length = adapted.reset(seed), 0
         while trial.steps < steps and time.perf_counter() < deadline:
             if len(trial.observations) < _KEPT_OBSERVATIONS:
@@ -132,9 +157,12 @@ def play_randomly(env: gymnasium.Env, name: str, *, steps: int, seconds: float, 
             action = trial.steps if trial.steps in legal else int(rng.choice(legal))
             now, length = adapted.step(action), length + 1
             trial.rewards.append(float(now.reward[0]))
+            trial.returns += now.reward
             if now.terminated or now.truncated:
                 trial.lengths.append(length)
                 trial.terminated.append(now.terminated)
+                trial.outcomes.append(trial.returns.tolist())
+                trial.returns = np.zeros(adapted.spec.players)
                 now, length = adapted.reset(seed + len(trial.lengths)), 0
         trial.unfinished = length
         trial.legal_share = float(np.mean(shares)) if shares else 1.0
@@ -155,7 +183,7 @@ def failure_of(play: Callable[[], Any], trial: Trial | None = None) -> str:
     return ""
 
 
-def trajectory(env: GymnasiumEnvironment, seed: int, steps: int) -> list[TimeStep]:
+def trajectory(env: Environment, seed: int, steps: int) -> list[TimeStep]:
     """One episode's beginning, at most `steps` long; the actions depend on nothing but the legal masks."""
     rng = np.random.default_rng(0)
     path = [env.reset(seed)]

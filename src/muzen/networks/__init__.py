@@ -1,9 +1,11 @@
-"""Networks: the built-in MLP, the contract for a user's own, and the model that search asks."""
+"""Networks: the built-in ones, the contract for a user's own, and the model that search asks."""
 
 from muzen.networks.blocks import Layer, LayerNorm, Linear, ResidualBlock, generator, min_max
 from muzen.networks.contract import Network, check_network
-from muzen.networks.mlp import MLPNetwork, make_network
+from muzen.networks.make import make_network
+from muzen.networks.mlp import MLPNetwork
 from muzen.networks.model import NetworkModel, TurnState
+from muzen.networks.resnet import ResNetwork
 
 __all__ = [
     "Layer",
@@ -12,6 +14,7 @@ __all__ = [
     "MLPNetwork",
     "Network",
     "NetworkModel",
+    "ResNetwork",
     "ResidualBlock",
     "TurnState",
     "check_network",

@@ -15,7 +15,7 @@ from muzen.types import Array
 
 # Spans below this count as this: a constant state would otherwise be scaled to NaN.
 _MIN_SPAN = 1e-5
-_NORM_EPSILON = 1e-5
+NORM_EPSILON = 1e-5
 
 _ACTIVATIONS: dict[str, Callable] = {"relu": jax.nn.relu, "silu": jax.nn.silu}
 
@@ -99,7 +99,7 @@ class LayerNorm(eqx.Module):
     def __call__(self, x: Array) -> Array:
         centred = x - x.mean(-1, keepdims=True)
         variance = (centred * centred).mean(-1, keepdims=True)
-        return centred * jax.lax.rsqrt(variance + _NORM_EPSILON) * self.gain + self.bias
+        return centred * jax.lax.rsqrt(variance + NORM_EPSILON) * self.gain + self.bias
 
 
 class Layer(eqx.Module):

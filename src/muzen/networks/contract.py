@@ -22,7 +22,7 @@ FUNCTIONS = ("representation", "dynamics", "reward", "policy", "value")
 class Network(Protocol):
     """A user's own network: five functions on batches. A state is any pytree with leading axis B.
 
-    Optional methods, used where they exist:
+    Optional methods, used where they exist and are not None:
       continues(state) -> [B] logit that the step that led here did not terminate the episode.
       project(state) -> [B, D], predict(projected) -> [B, D]: for the consistency loss.
       to_play(state) -> [B, P] logits of who moves; otherwise players alternate.
@@ -50,6 +50,11 @@ class Network(Protocol):
     def value(self, state: State) -> Array:
         """[B, bins], or [B, P, bins] logits."""
         ...
+
+
+def has(network: Any, name: str) -> bool:
+    """True if the network has this optional method; None says that it has not."""
+    return getattr(network, name, None) is not None
 
 
 def require_network(network: Any) -> None:
@@ -134,7 +139,8 @@ def check_network(model: NetworkModel, observation_shape: tuple[int, ...]) -> No
 
     def numbers(bins: int) -> tuple[tuple[int, ...], ...]:
         per_player = (size, model.players, bins)
-        return (per_player,) if model.players > 2 else ((size, bins), (size, 1, bins))
+        one = model.players == 1 or model.zero_sum
+        return ((size, bins), (size, 1, bins)) if one else (per_player,)
 
     observation = jax.ShapeDtypeStruct((size, *observation_shape), jnp.float32)
     action = jax.ShapeDtypeStruct((size,), jnp.int32)
@@ -150,10 +156,10 @@ def check_network(model: NetworkModel, observation_shape: tuple[int, ...]) -> No
         ("to_play", (size, model.players)),
         ("legal", (size, model.num_actions)),
     ):
-        if hasattr(network, name) and (name != "to_play" or model.players > 1):
+        if has(network, name) and (name != "to_play" or model.players > 1):
             expect(name, ask(name, state), shape)
     for name, parts in (("prediction", ("policy", "value")), ("transition", ("reward", "continues"))):
-        if hasattr(network, name):
+        if has(network, name):
             got, wanted = ask(name, state), tuple(ask(part, state) for part in parts)
             if jax.tree.map(lambda x: x.shape, got) != jax.tree.map(lambda x: x.shape, wanted):
                 raise ConfigError(f"network.{name}: returns {got}; must be what {' and '.join(parts)} return, {wanted}")

@@ -8,17 +8,16 @@ import equinox as eqx
 
 from muzen.config import NetworkConfig
 from muzen.networks.blocks import Layer, Linear, ResidualBlock, activation, generator, state_scaling
+from muzen.networks.heads import CONTINUES_BIAS, LEGAL_BIAS, Heads
+from muzen.networks.heads import head as make_head
 from muzen.types import Array
 
-# Logit of "goes on" before anything is learned: about 95 %, so that values reach through the first searches.
-_CONTINUES_BIAS = 3.0
 
+class MLPNetwork(Heads, eqx.Module):
+    """The five functions of the paper on batches, and optional ones: ends of episodes, consistency, and where asked for
+    what is legal and who moves.
 
-class MLPNetwork(eqx.Module):
-    """The five functions of the paper on batches, and two optional ones: ends of episodes, and consistency.
-
-    Hidden states are [B, width]. Policy and value share a hidden layer (the paper's prediction f), as do reward
-    and continuation (the second half of its dynamics g). Heads start at 0: a uniform policy, value and reward 0.
+    Hidden states are [B, width]. Heads start at 0: a uniform policy, value and reward 0.
     """
 
     entry: Layer
@@ -33,6 +32,8 @@ class MLPNetwork(eqx.Module):
     continues_head: Linear
     projector: tuple[Layer, Layer, Linear]
     predictor: tuple[Layer, Linear]
+    legal_head: Linear | None
+    to_play_head: Linear | None
     players: int = eqx.field(static=True)  # values and rewards per state: 1, or P
     scaling: str = eqx.field(static=True)
 
@@ -43,10 +44,13 @@ class MLPNetwork(eqx.Module):
         num_actions: int,
         value_bins: int,
         reward_bins: int,
-        players: int,
+        values: int,
         key: Array,
+        *,
+        legal: bool = False,
+        to_play: int = 0,
     ):
-        """Args as `make_network`; `players` is the number of values per state."""
+        """Args as `make_network`; `values` is their number per state, `to_play` the players to choose from or 0."""
         width, norm, name = config.width, config.norm, config.activation
         # Refuse an unknown name here, not when the network is first used.
         activation(name)
@@ -61,7 +65,7 @@ class MLPNetwork(eqx.Module):
             return tuple(make)
 
         def head(outputs: int, bias: float = 0.0) -> Linear:
-            return Linear(width, outputs, random=random, scale=0.0, bias=bias)
+            return make_head(width, outputs, random, bias)
 
         self.entry = layer(math.prod(observation_shape))
         self.representation_blocks = blocks()
@@ -70,13 +74,15 @@ class MLPNetwork(eqx.Module):
         self.dynamics_blocks = blocks()
         self.prediction_layer = layer(width)
         self.policy_head = head(num_actions)
-        self.value_head = head(players * value_bins)
+        self.value_head = head(values * value_bins)
         self.transition_layer = layer(width)
-        self.reward_head = head(players * reward_bins)
-        self.continues_head = head(1, _CONTINUES_BIAS)
+        self.reward_head = head(values * reward_bins)
+        self.continues_head = head(1, CONTINUES_BIAS)
         self.projector = (layer(width), layer(width), Linear(width, width, random=random))
         self.predictor = (layer(width), Linear(width, width, random=random))
-        self.players = players
+        self.legal_head = head(num_actions, LEGAL_BIAS) if legal else None
+        self.to_play_head = head(to_play) if to_play else None
+        self.players = values
         self.scaling = config.state_scaling
 
     def representation(self, observation: Array) -> Array:
@@ -93,70 +99,3 @@ class MLPNetwork(eqx.Module):
         for block in rest:
             x = block(x)
         return state_scaling(self.scaling)(x)
-
-    def reward(self, state: Array) -> Array:
-        """[B, width] -> [B, bins] or [B, P, bins]: logits of the reward of the step that led here."""
-        return self._per_player(self.reward_head(self.transition_layer(state)))
-
-    def policy(self, state: Array) -> Array:
-        """[B, width] -> [B, A] logits."""
-        return self.policy_head(self.prediction_layer(state))
-
-    def value(self, state: Array) -> Array:
-        """[B, width] -> [B, bins] or [B, P, bins] logits."""
-        return self._per_player(self.value_head(self.prediction_layer(state)))
-
-    def continues(self, state: Array) -> Array:
-        """[B, width] -> [B] logit that the step that led here did not terminate the episode."""
-        return self.continues_head(self.transition_layer(state))[..., 0]
-
-    def prediction(self, state: Array) -> tuple[Array, Array]:
-        """Policy and value at once: a gradient then passes through their shared layer once."""
-        hidden = self.prediction_layer(state)
-        return self.policy_head(hidden), self._per_player(self.value_head(hidden))
-
-    def transition(self, state: Array) -> tuple[Array, Array]:
-        """Reward and continuation at once: a gradient then passes through their shared layer once."""
-        hidden = self.transition_layer(state)
-        return self._per_player(self.reward_head(hidden)), self.continues_head(hidden)[..., 0]
-
-    def project(self, state: Array) -> Array:
-        """[B, width] -> [B, width]: the space in which unrolled and real states are compared."""
-        first, second, out = self.projector
-        return out(second(first(state)))
-
-    def predict(self, projected: Array) -> Array:
-        """[B, width] -> [B, width]: the unrolled side's prediction of the real side's projection."""
-        first, out = self.predictor
-        return out(first(projected))
-
-    def _per_player(self, logits: Array) -> Array:
-        return logits if self.players == 1 else logits.reshape(logits.shape[0], self.players, -1)
-
-
-def make_network(
-    config: NetworkConfig,
-    observation_shape: tuple[int, ...],
-    num_actions: int,
-    value_bins: int,
-    reward_bins: int,
-    players: int,
-    key: Array,
-) -> MLPNetwork:
-    """The built-in network for an environment.
-
-    Args:
-      config: width, blocks, norm, activation and state scaling.
-      observation_shape: shape of one observation.
-      num_actions: A.
-      value_bins: bins of the value encoding.
-      reward_bins: bins of the reward encoding.
-      players: P; one value and reward per state for one player, one for the player to move for two (zero-sum),
-        P for more.
-      key: a JAX random key; the same key gives the same weights. Not inside `jax.jit`: NumPy draws them.
-
-    Raises:
-      ConfigError: a setting is out of range or unknown.
-    """
-    per_state = players if players > 2 else 1
-    return MLPNetwork(config, observation_shape, num_actions, value_bins, reward_bins, per_state, key)

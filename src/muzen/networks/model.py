@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from muzen.maths.supports import Encoding
-from muzen.networks.contract import Network, require_encoding, require_network, traceable
+from muzen.networks.contract import Network, has, require_encoding, require_network, traceable
 from muzen.types import Array, Prediction, State
 
 
@@ -24,8 +24,9 @@ class TurnState(NamedTuple):
 class NetworkModel(eqx.Module):
     """A network in the clothes of `types.Model`: what search, learner and agent hold.
 
-    Two players are zero-sum: the network says one number, for the player to move, and it is written as (v, −v). A
-    reward is seen by the player who acted. Nothing else in Muzen flips a sign.
+    In a zero-sum game of two players the network says one number, for the player to move, and it is written as
+    (v, −v); a reward is seen by the player who acted. In any other game it says a number for each player. Nothing
+    else in Muzen flips a sign.
 
     Attributes:
       network: the five functions; the only part that gradients move.
@@ -35,6 +36,7 @@ class NetworkModel(eqx.Module):
       num_actions: A.
       players: P.
       learn_discount: take the end of episodes from the network's `continues`, where it has one.
+      zero_sum: true if the network says one number of two players.
     """
 
     network: Any
@@ -46,6 +48,7 @@ class NetworkModel(eqx.Module):
     num_actions: int = eqx.field(static=True)
     players: int = eqx.field(static=True)
     learn_discount: bool = eqx.field(static=True)
+    zero_sum: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class NetworkModel(eqx.Module):
         num_actions: int,
         players: int = 1,
         learn_discount: bool = True,
+        zero_sum: bool = True,
         observation_mean: Array | float = 0.0,
         observation_std: Array | float = 1.0,
     ):
@@ -72,21 +76,27 @@ class NetworkModel(eqx.Module):
         self.num_actions = num_actions
         self.players = players
         self.learn_discount = learn_discount
+        self.zero_sum = players == 2 and zero_sum
 
     @property
     def learns_discount(self) -> bool:
         """True if the end of episodes is predicted; otherwise γ is constant in the tree."""
-        return self.learn_discount and hasattr(self.network, "continues")
+        return self.learn_discount and has(self.network, "continues")
 
     @property
     def learns_consistency(self) -> bool:
         """True if the network can be asked for the consistency loss."""
-        return hasattr(self.network, "project") and hasattr(self.network, "predict")
+        return has(self.network, "project") and has(self.network, "predict")
 
     @property
-    def zero_sum(self) -> bool:
-        """True if the network says one number, for the player to move, of two players."""
-        return self.players == 2
+    def learns_to_play(self) -> bool:
+        """True if the network says who moves next; otherwise players take turns."""
+        return self.players > 1 and has(self.network, "to_play")
+
+    @property
+    def learns_legal(self) -> bool:
+        """True if the network says what is legal; otherwise everything is, below the root."""
+        return has(self.network, "legal")
 
     def normalise(self, observation: Array) -> Array:
         """[B, ...] observations of any dtype -> float32, minus the mean, over the deviation."""
@@ -97,11 +107,11 @@ class NetworkModel(eqx.Module):
         return self.network.representation(self.normalise(observation))
 
     def value_logits(self, state: State) -> Array:
-        """The network's states -> [B, V, bins], V = 1, or P for more than two players."""
+        """The network's states -> [B, V, bins], V = P, or 1 for two players who share a sum."""
         return _with_player_axis(self.network.value(state))
 
     def reward_logits(self, state: State) -> Array:
-        """The network's states -> [B, V, bins], V = 1, or P for more than two players."""
+        """The network's states -> [B, V, bins], V = P, or 1 for two players who share a sum."""
         return _with_player_axis(self.network.reward(state))
 
     def prediction_logits(self, state: State) -> tuple[Array, Array]:
@@ -122,14 +132,14 @@ class NetworkModel(eqx.Module):
           player: [...] int, who moves (values), or who acted (rewards).
 
         Returns:
-          [..., 1] the player's own entry for a two-player game, otherwise x.
+          [..., 1] the player's own entry for a zero-sum game of two, otherwise x.
         """
         if not self.zero_sum:
             return x
         return jnp.take_along_axis(x, jnp.asarray(player, jnp.int32)[..., None], axis=-1)
 
     def every_view(self, x: Array, player: Array) -> Array:
-        """The inverse of `own_view`: [B, V] numbers the network says -> [B, P], (v, −v) for two players."""
+        """The inverse of `own_view`: [B, V] numbers the network says -> [B, P], (v, −v) for a zero-sum game of two."""
         if not self.zero_sum:
             return x
         return jnp.where(jnp.arange(2) == player[:, None], x, -x)
@@ -181,24 +191,24 @@ class NetworkModel(eqx.Module):
         )
 
     def _prediction(self, state: State) -> tuple[Array, Array]:
-        if hasattr(self.network, "prediction"):
+        if has(self.network, "prediction"):
             return self.network.prediction(state)
         return self.network.policy(state), self.network.value(state)
 
     def _transition(self, state: State) -> tuple[Array, Array | None]:
         if not self.learns_discount:
             return self.network.reward(state), None
-        if hasattr(self.network, "transition"):
+        if has(self.network, "transition"):
             return self.network.transition(state)
         return self.network.reward(state), self.network.continues(state)
 
     def _learned_to_play(self, state: State, otherwise: Array) -> Array:
-        if self.players == 1 or not hasattr(self.network, "to_play"):
+        if not self.learns_to_play:
             return otherwise
         return self.network.to_play(state).argmax(-1).astype(jnp.int32)
 
     def _legal(self, state: State, size: int) -> Array:
-        if not hasattr(self.network, "legal"):
+        if not self.learns_legal:
             return jnp.ones((size, self.num_actions), bool)
         legal = self.network.legal(state) > 0
         # A predicted mask may deny every action; a node without actions has no answer.

@@ -1,0 +1,283 @@
+"""One game of OpenSpiel, as the rollout drives it: any sequential game of perfect information."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from muzen.errors import EnvError, UnknownEnvError, UnsupportedSpaceError
+from muzen.types import EnvSpec, Symmetry, TimeStep
+
+PREFIX = "openspiel:"
+# Random play that tells whether players move strictly in turn: OpenSpiel declares nothing of it.
+_PROBE_GAMES, _PROBE_PLIES = 16, 4000
+# Chance moves between two decisions after which a game is taken to be stuck.
+_MOST_CHANCE_MOVES = 10_000
+
+
+class OpenSpielEnvironment:
+    """Adapts an OpenSpiel game: observations of the player to move, rewards per player, chance from the episode's seed.
+
+    The observation is OpenSpiel's tensor as the player to move sees it; where there are several players, P entries
+    or planes are put after it that say who moves, for most tensors don't tell. A step's reward is what it and the
+    chance that followed added to each player's return. A finished game shows its last state as the next player in
+    turn would see it.
+
+    Args:
+      name: `openspiel:GAME` or `openspiel:GAME(parameter=value,...)`.
+
+    Raises:
+      UnknownEnvError: there is no such game; the message lists the nearest.
+      UnsupportedSpaceError: the game is of a kind that cannot be learned yet.
+      EnvError: OpenSpiel is not installed, or a parameter is wrong.
+    """
+
+    render_mode = "ansi"
+
+    def __init__(self, name: str):
+        self.name = name
+        self.game = load_game(name)
+        self.spec = _spec(name)
+        self.symmetries = _symmetries(name)
+        self._all_legal = np.ones(self.spec.num_actions, bool)
+        self._all_legal.setflags(write=False)
+        self._shape = tuple(self.game.observation_tensor_shape())
+        self._state: Any = None
+        self._random = np.random.default_rng(0)
+        self._returns = np.zeros(self.spec.players)
+        self._to_play = 0
+
+    @property
+    def has_chance(self) -> bool:
+        """Whether anything but the players' moves decides how a game goes."""
+        return bool(self.game.max_chance_outcomes())
+
+    def reset(self, seed: int) -> TimeStep:
+        """Starts an episode; all its chance follows from `seed`."""
+        self._random = np.random.default_rng(seed)
+        self._state = self.game.new_initial_state()
+        self._pass_chance()
+        self._returns = np.array(self._state.returns(), float)
+        self._to_play = self._state.current_player() if not self._state.is_terminal() else 0
+        return self._now(np.zeros(self.spec.players, np.float32))
+
+    def step(self, action: int) -> TimeStep:
+        """Plays `action` for the player to move, and whatever chance follows.
+
+        Raises:
+          EnvError: no game is going on, or the action is not legal.
+        """
+        if self._state is None or self._state.is_terminal():
+            raise EnvError(f"{self.name}: step() without an episode; call reset(seed) first and after every end")
+        if not 0 <= action < self.spec.num_actions or action not in self._state.legal_actions():
+            raise EnvError(f"{self.name}: action {action} is not legal here; legal: {self._state.legal_actions()}")
+        self._state.apply_action(int(action))
+        self._pass_chance()
+        if self._state.is_terminal():
+            self._to_play = (self._to_play + 1) % self.spec.players
+        else:
+            self._to_play = self._state.current_player()
+        returns = np.array(self._state.returns(), float)
+        reward = (returns - self._returns).astype(np.float32)
+        self._returns = returns
+        return self._now(reward)
+
+    def render(self) -> str:
+        """The state as OpenSpiel writes it."""
+        return str(self._state)
+
+    def close(self) -> None:
+        """Ends the game; harmless when called again."""
+        self._state = None
+
+    def _now(self, reward: np.ndarray) -> TimeStep:
+        over = self._state.is_terminal()
+        legal = self._all_legal
+        if not over:
+            legal = np.zeros(self.spec.num_actions, bool)
+            legal[self._state.legal_actions()] = True
+        return TimeStep(self._observation(), reward, over, False, self._to_play, legal)
+
+    def _observation(self) -> np.ndarray:
+        seen = np.array(self._state.observation_tensor(self._to_play), np.float32)
+        players = self.spec.players
+        if players == 1:
+            return seen.reshape(self.spec.observation_shape)
+        moves = np.zeros((players, *self.spec.observation_shape[1:]), np.float32)
+        moves[self._to_play] = 1
+        return np.concatenate([seen.reshape(-1), moves.reshape(-1)]).reshape(self.spec.observation_shape)
+
+    def _pass_chance(self) -> None:
+        for _ in range(_MOST_CHANCE_MOVES):
+            if not self._state.is_chance_node():
+                return
+            outcomes, probabilities = zip(*self._state.chance_outcomes(), strict=True)
+            place = np.searchsorted(np.cumsum(probabilities), self._random.random() * sum(probabilities), side="right")
+            self._state.apply_action(outcomes[min(int(place), len(outcomes) - 1)])
+        raise EnvError(f"{self.name}: {_MOST_CHANCE_MOVES:,} chance moves in a row and no decision; the game is stuck")
+
+
+def load_game(name: str) -> Any:
+    """The `pyspiel.Game` of `openspiel:GAME(parameters)`. Raises as `OpenSpielEnvironment` does."""
+    try:
+        import pyspiel
+    except ModuleNotFoundError as error:
+        raise EnvError(f'{name}: OpenSpiel is not installed; run: pip install "muzen[games]"') from error
+    text = name.removeprefix(PREFIX)
+    short = text.partition("(")[0].strip()
+    kinds = {kind.short_name: kind for kind in pyspiel.registered_games()}
+    if short not in kinds:
+        nearest = difflib.get_close_matches(short.lower().replace("-", "_"), kinds, n=3)
+        hint = f"did you mean {' or '.join(PREFIX + near for near in nearest)}?" if nearest else _examples()
+        raise UnknownEnvError(f"{name}: OpenSpiel has no game {short!r}; {hint}")
+    specification = kinds[short].parameter_specification
+    takes = ", ".join(f"{key} (default {_short(value)})" for key, value in sorted(specification.items())) or "none"
+    for key in _parameters(text):
+        if key not in specification:
+            near = difflib.get_close_matches(key, specification, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise EnvError(f"{name}: {short} has no parameter {key!r}; {hint}its parameters: {takes}")
+    if not kinds[short].default_loadable and "(" not in text:
+        raise EnvError(f"{name}: {short} cannot be made without parameters; its parameters: {takes}")
+    try:
+        game = pyspiel.load_game(text)
+        _refuse_unlearnable(name, game)
+        game.new_initial_state()
+    except (pyspiel.SpielError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise EnvError(f"{name}: OpenSpiel refuses it: {reason}; its parameters: {takes}") from error
+    return game
+
+
+def _refuse_unlearnable(name: str, game: Any) -> None:
+    """Raises `UnsupportedSpaceError` with the reason and the way out."""
+    import pyspiel
+
+    kind = game.get_type()
+    reason = ""
+    if kind.dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
+        reason = "its players move at the same time"
+    elif kind.dynamics != pyspiel.GameType.Dynamics.SEQUENTIAL:
+        reason = "it is a mean-field game"
+    elif kind.information != pyspiel.GameType.Information.PERFECT_INFORMATION:
+        reason = "something is hidden from a player (imperfect information), and MuZero plans as if all were seen"
+    elif kind.chance_mode == pyspiel.GameType.ChanceMode.SAMPLED_STOCHASTIC:
+        reason = "its chance comes from a generator inside the game, so that no episode could be repeated by its seed"
+    elif not kind.provides_observation_tensor:
+        reason = "OpenSpiel gives no observation tensor for it"
+    elif min(game.observation_tensor_shape(), default=0) < 1 or game.num_distinct_actions() < 1:
+        reason = f"its observations have shape {game.observation_tensor_shape()}; choose other parameters"
+    if reason:
+        raise UnsupportedSpaceError(
+            f"{name}: cannot be learned yet: {reason}. Learnable are sequential games of perfect information, "
+            f"{_examples(' or')}"
+        )
+
+
+def _examples(joined: str = " or") -> str:
+    games = ("tic_tac_toe", "connect_four", "pig(players=3)")
+    return "such as " + ", ".join(PREFIX + game for game in games[:-1]) + f"{joined} {PREFIX}{games[-1]}"
+
+
+def _parameters(text: str) -> list[str]:
+    """Names of the parameters of 'game(a=1,b=other(c=2))' that are the game's own: a and b."""
+    inner = text.partition("(")[2]
+    previous = None
+    while inner != previous:  # innermost brackets first, until only the game's own are left
+        previous, inner = inner, re.sub(r"\([^()]*\)", "", inner)
+    return [part.partition("=")[0].strip() for part in inner.rstrip(") ").split(",") if "=" in part]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 30 else f"{text[:27]}..."
+
+
+def _square(cells: np.ndarray) -> list[np.ndarray]:
+    """The turns of a board: eight of a square, four of a longer one."""
+    quarter = 1 if cells.shape[0] == cells.shape[1] else 2
+    turned = [np.rot90(cells, k) for k in range(0, 4, quarter)]
+    return turned + [np.fliplr(board) for board in turned]
+
+
+# Which turns of the board leave a game as it is; of Othello's first position only these four do.
+_TURNS: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
+    "tic_tac_toe": _square,
+    "mnk": _square,
+    "go": _square,
+    "othello": lambda cells: [cells, np.rot90(cells, 2), cells.T, np.rot90(cells, 2).T],
+    "connect_four": lambda cells: [cells, np.fliplr(cells)],
+}
+
+
+@functools.lru_cache(maxsize=64)
+def _symmetries(name: str) -> tuple[Symmetry, ...]:
+    """The symmetries that a game declares, the identity first; none where it declares none."""
+    spec, short = _spec(name), name.removeprefix(PREFIX).partition("(")[0].strip()
+    if short not in _TURNS or len(spec.observation_shape) != 3:
+        return ()
+    planes, height, width = spec.observation_shape
+    cells = np.arange(height * width).reshape(height, width)
+    found = []
+    for turned in _TURNS[short](cells):
+        observation = (np.arange(planes)[:, None] * cells.size + turned.reshape(-1)).reshape(-1)
+        if spec.num_actions == width:
+            action = np.argsort(turned[0])
+        else:
+            # What was in cell turned[i] is in cell i; a pass stays a pass.
+            action = np.append(np.argsort(turned.reshape(-1)), np.arange(cells.size, spec.num_actions))
+        found.append(Symmetry(observation, action))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=64)
+def _spec(name: str) -> EnvSpec:
+    """What Muzen needs to know of a game; made once for all the environments of a run."""
+    import pyspiel
+
+    game = load_game(name)
+    players = game.num_players()
+    shape = tuple(game.observation_tensor_shape())
+    if players > 1:
+        # Who moves: as planes before a board, otherwise as numbers after a flat vector.
+        shape = (shape[0] + players, *shape[1:]) if len(shape) == 3 else (int(np.prod(shape)) + players,)
+    utilities = (game.min_utility(), game.max_utility())
+    known = players > 1 and all(map(np.isfinite, utilities)) and max(map(abs, utilities)) > 0
+    return EnvSpec(
+        id=name,
+        observation_shape=shape,
+        observation_dtype="float32",
+        num_actions=game.num_distinct_actions(),
+        players=players,
+        max_episode_steps=game.max_game_length(),
+        always_legal=False,
+        zero_sum=game.get_type().utility == pyspiel.GameType.Utility.ZERO_SUM,
+        alternating=players == 1 or _takes_turns(game),
+        largest_return=float(max(map(abs, utilities))) if known else None,
+    )
+
+
+def _takes_turns(game: Any) -> bool:
+    """Whether in random play every player was followed by the next one."""
+    random = np.random.default_rng(0)
+    plies = 0
+    for _ in range(_PROBE_GAMES):
+        state, before = game.new_initial_state(), None
+        while not state.is_terminal():
+            if state.is_chance_node():
+                outcomes, probabilities = zip(*state.chance_outcomes(), strict=True)
+                state.apply_action(int(random.choice(outcomes, p=np.array(probabilities) / sum(probabilities))))
+                continue
+            player = state.current_player()
+            if before is not None and player != (before + 1) % game.num_players():
+                return False
+            if plies >= _PROBE_PLIES:
+                return True
+            state.apply_action(int(random.choice(state.legal_actions())))
+            before, plies = player, plies + 1
+    return True

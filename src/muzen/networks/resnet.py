@@ -1,0 +1,234 @@
+"""The built-in network for planes: residual towers of 3×3 convolutions, actions entering the dynamics as planes."""
+
+from __future__ import annotations
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from muzen.config import NetworkConfig
+from muzen.errors import ConfigError
+from muzen.networks.blocks import NORM_EPSILON, Layer, Linear, activation, generator, state_scaling
+from muzen.networks.heads import CONTINUES_BIAS, LEGAL_BIAS, Heads, head
+from muzen.types import Array
+
+
+class Convolution(eqx.Module):
+    """A convolution that keeps height and width. [B, inputs, H, W] -> [B, outputs, H, W].
+
+    XLA's own convolution in this layout is the fastest of four ways to write it (docs/log.md, "Convolutions").
+    """
+
+    weight: Array  # [size, size, inputs, outputs]
+    bias: Array  # [outputs]
+
+    def __init__(self, inputs: int, outputs: int, size: int, *, random: np.random.Generator):
+        """Uniform weights of deviation 1 / √(inputs size²), to keep a unit variance."""
+        unit = random.uniform(-math.sqrt(3), math.sqrt(3), (size, size, inputs, outputs))
+        self.weight = jnp.asarray(unit / math.sqrt(inputs * size * size), jnp.float32)
+        self.bias = jnp.asarray(np.zeros(outputs), jnp.float32)
+
+    def __call__(self, x: Array) -> Array:
+        layout = ("NCHW", "HWIO", "NCHW")
+        y = jax.lax.conv_general_dilated(
+            jnp.asarray(x), jnp.asarray(self.weight), (1, 1), "SAME", dimension_numbers=layout
+        )
+        return y + self.bias[:, None, None]
+
+
+class PlaneNorm(eqx.Module):
+    """Mean 0 and deviation 1 over all planes of a state, then a gain and bias for each plane. arXiv:1803.08494.
+
+    Departure from the paper's batch normalisation: a state is then the same whatever else is in its batch.
+    """
+
+    gain: Array  # [C]
+    bias: Array  # [C]
+
+    def __init__(self, channels: int):
+        self.gain = jnp.asarray(np.ones(channels), jnp.float32)
+        self.bias = jnp.asarray(np.zeros(channels), jnp.float32)
+
+    def __call__(self, x: Array) -> Array:
+        centred = x - x.mean((1, 2, 3), keepdims=True)
+        variance = (centred * centred).mean((1, 2, 3), keepdims=True)
+        scaled = centred * jax.lax.rsqrt(variance + NORM_EPSILON)
+        return scaled * self.gain[:, None, None] + self.bias[:, None, None]
+
+
+class PlaneLayer(eqx.Module):
+    """activation(norm(convolution(x)))."""
+
+    convolution: Convolution
+    norm: PlaneNorm | None
+    activation: str = eqx.field(static=True)
+
+    def __init__(self, inputs: int, outputs: int, size: int, config: NetworkConfig, random: np.random.Generator):
+        self.convolution = Convolution(inputs, outputs, size, random=random)
+        self.norm = PlaneNorm(outputs) if config.norm else None
+        self.activation = config.activation
+
+    def __call__(self, x: Array) -> Array:
+        x = self.convolution(x)
+        return activation(self.activation)(x if self.norm is None else self.norm(x))
+
+
+class PlaneBlock(eqx.Module):
+    """x + convolution(layer(x))."""
+
+    layer: PlaneLayer
+    out: Convolution
+
+    def __init__(self, config: NetworkConfig, random: np.random.Generator):
+        self.layer = PlaneLayer(config.channels, config.channels, 3, config, random)
+        self.out = Convolution(config.channels, config.channels, 3, random=random)
+
+    def __call__(self, x: Array) -> Array:
+        return x + self.out(self.layer(x))
+
+
+class Neck(eqx.Module):
+    """A 1×1 convolution to a few planes, then a layer on all their cells: [B, C, H, W] -> [B, width]."""
+
+    planes: PlaneLayer
+    layer: Layer
+
+    def __init__(self, shape: tuple[int, ...], config: NetworkConfig, random: np.random.Generator):
+        few = min(config.channels, _NECK_PLANES)
+        self.planes = PlaneLayer(config.channels, few, 1, config, random)
+        cells = math.prod(shape[1:])
+        self.layer = Layer(few * cells, config.width, norm=config.norm, activation=config.activation, random=random)
+
+    def __call__(self, state: Array) -> Array:
+        few = self.planes(state)
+        return self.layer(few.reshape(few.shape[0], -1))
+
+
+# Planes that the heads look at: the paper's policy and value heads have 2 and 1, with no other head beside them.
+_NECK_PLANES = 8
+
+
+def action_planes(shape: tuple[int, ...], num_actions: int) -> np.ndarray | None:
+    """[A, H, W] what an action looks like on a board, or None where actions don't map onto it.
+
+    As many actions as cells are the cells row by row, one more is a pass, as many as columns are the columns.
+    """
+    _, height, width = shape
+    cells = height * width
+    if num_actions in (cells, cells + 1):
+        planes = np.zeros((num_actions, cells), np.float32)
+        planes[:cells] = np.eye(cells)
+        return planes.reshape(num_actions, height, width)
+    if num_actions == width:
+        return np.broadcast_to(np.eye(width, dtype=np.float32)[:, None], (width, height, width)).copy()
+    return None
+
+
+class ResNetwork(Heads, eqx.Module):
+    """The paper's convolutional network for boards, small; the same functions as `MLPNetwork`.
+
+    Hidden states are [B, channels, H, W], scaled by min–max over the whole state. An action enters the dynamics as a
+    plane where actions map onto the board, otherwise as constant planes, one number for each, which are learned.
+    """
+
+    entry: PlaneLayer
+    representation_blocks: tuple[PlaneBlock, ...]
+    action_entry: PlaneLayer
+    action_embedding: Array | None  # [A, channels]
+    dynamics_blocks: tuple[PlaneBlock, ...]
+    prediction_layer: Neck
+    policy_head: Linear
+    value_head: Linear
+    transition_layer: Neck
+    reward_head: Linear
+    continues_head: Linear
+    projector: tuple[Neck, Layer, Linear]
+    predictor: tuple[Layer, Linear]
+    legal_head: Linear | None
+    to_play_head: Linear | None
+    shape: tuple[int, int, int] = eqx.field(static=True)
+    actions: int = eqx.field(static=True)
+    players: int = eqx.field(static=True)  # values and rewards per state: 1, or P
+    scaling: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        observation_shape: tuple[int, ...],
+        num_actions: int,
+        value_bins: int,
+        reward_bins: int,
+        values: int,
+        key: Array,
+        *,
+        legal: bool = False,
+        to_play: int = 0,
+    ):
+        """Args as `make_network`; `values` is their number per state, `to_play` the players to choose from or 0."""
+        if len(observation_shape) != 3:
+            raise ConfigError(
+                f"network.kind: resnet needs observations of shape [C, H, W], which {observation_shape} is not; use mlp"
+            )
+        activation(config.activation)
+        state_scaling(config.state_scaling)
+        random, width, channels = generator(key), config.width, config.channels
+        planes, height, across = observation_shape
+
+        def layer() -> Layer:
+            return Layer(width, width, norm=config.norm, activation=config.activation, random=random)
+
+        def neck() -> Neck:
+            return Neck(observation_shape, config, random)
+
+        def blocks() -> tuple[PlaneBlock, ...]:
+            return tuple(PlaneBlock(config, random) for _ in range(config.blocks))
+
+        self.shape, self.actions = (planes, height, across), num_actions
+        mapped = action_planes(observation_shape, num_actions) is not None
+        self.entry = PlaneLayer(planes, channels, 3, config, random)
+        self.representation_blocks = blocks()
+        # Two planes of a move: where it goes, and ones all over the board for a pass.
+        self.action_entry = PlaneLayer(channels + 2 * mapped, channels, 3, config, random)
+        self.action_embedding = None
+        if not mapped:
+            unit = Linear(num_actions, channels, random=random, scale=math.sqrt(num_actions))
+            self.action_embedding = unit.weight
+        self.dynamics_blocks = blocks()
+        self.prediction_layer = neck()
+        self.policy_head = head(width, num_actions, random)
+        self.value_head = head(width, values * value_bins, random)
+        self.transition_layer = neck()
+        self.reward_head = head(width, values * reward_bins, random)
+        self.continues_head = head(width, 1, random, CONTINUES_BIAS)
+        self.projector = (neck(), layer(), Linear(width, width, random=random))
+        self.predictor = (layer(), Linear(width, width, random=random))
+        self.legal_head = head(width, num_actions, random, LEGAL_BIAS) if legal else None
+        self.to_play_head = head(width, to_play, random) if to_play else None
+        self.players = values
+        self.scaling = config.state_scaling
+
+    def representation(self, observation: Array) -> Array:
+        """[B, planes, H, W] observations -> [B, channels, H, W] states."""
+        x = self.entry(observation)
+        for block in self.representation_blocks:
+            x = block(x)
+        return state_scaling(self.scaling)(x)
+
+    def dynamics(self, state: Array, action: Array) -> Array:
+        """[B, channels, H, W] states and [B] int32 actions -> next states."""
+        table = action_planes(self.shape, self.actions)
+        if table is not None:
+            where = jnp.asarray(table)[action]
+            nowhere = 1.0 - where.max((1, 2), keepdims=True) + jnp.zeros_like(where)
+            x = jnp.concatenate([state, where[:, None], nowhere[:, None]], 1)
+        else:
+            assert self.action_embedding is not None
+            x = state + self.action_embedding[action][:, :, None, None]
+        # The state itself goes round what the action adds, so that a board that hardly changes is easily kept.
+        x = state + self.action_entry(x)
+        for block in self.dynamics_blocks:
+            x = block(x)
+        return state_scaling(self.scaling)(x)

@@ -1,0 +1,104 @@
+"""The convolutional network: its contract, how actions enter, and that a board's symmetry is its own."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from muzen.config import NetworkConfig
+from muzen.errors import ConfigError
+from muzen.networks import Network, ResNetwork, make_network
+from muzen.networks.resnet import Convolution, action_planes
+
+KEY = jax.random.key(0)
+CONFIG = NetworkConfig(width=16, channels=8, blocks=1)
+
+
+def network(actions=9, players=2, shape=(5, 3, 3), config=CONFIG, **options) -> ResNetwork:
+    made = make_network(config, shape, actions, 11, 5, players, KEY, convolutional=True, **options)
+    assert isinstance(made, ResNetwork)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("players", "zero_sum", "per_player"), [(1, True, ()), (2, True, ()), (2, False, (2,)), (3, True, (3,))]
+)
+def test_shapes(players, zero_sum, per_player):
+    net = network(players=players, zero_sum=zero_sum, learn_legal=True, learn_to_play=players > 1)
+    assert isinstance(net, Network)
+    state = net.representation(jnp.ones((6, 5, 3, 3)))
+    following = net.dynamics(state, jnp.arange(6))
+    assert state.shape == following.shape == (6, 8, 3, 3)
+    assert net.policy(state).shape == net.legal(state).shape == (6, 9)
+    assert net.value(state).shape == (6, *per_player, 11)
+    assert net.reward(state).shape == (6, *per_player, 5)
+    assert net.continues(state).shape == (6,)
+    assert net.predict(net.project(state)).shape == (6, 16)
+    if players > 1:
+        assert net.to_play(state).shape == (6, players)
+
+
+def test_states_are_scaled_to_the_unit_interval_over_the_whole_state():
+    net = network()
+    state = net.representation(10 * jax.random.normal(KEY, (4, 5, 3, 3)))
+    for k in range(20):
+        np.testing.assert_allclose(state.min((1, 2, 3)), 0, atol=1e-6)
+        np.testing.assert_allclose(state.max((1, 2, 3)), 1, rtol=1e-6)
+        state = net.dynamics(state, jnp.full(4, k % 9))
+
+
+def test_an_action_is_a_plane_with_its_cell_its_column_or_nothing_for_a_pass():
+    cells = action_planes((3, 2, 3), 7)
+    assert cells is not None and cells.shape == (7, 2, 3)
+    assert cells[4, 1, 1] == 1 and cells[:6].sum() == 6 and cells[6].sum() == 0
+    columns = action_planes((3, 6, 7), 7)
+    assert columns is not None
+    np.testing.assert_array_equal(columns[2].sum(0), [0, 0, 6, 0, 0, 0, 0])
+    assert action_planes((3, 8, 8), 768) is None
+
+
+@pytest.mark.parametrize(("actions", "shape"), [(9, (5, 3, 3)), (10, (5, 3, 3)), (4, (2, 3, 4)), (50, (5, 3, 3))])
+def test_every_action_leads_to_its_own_state(actions, shape):
+    net = network(actions=actions, shape=shape)
+    state = net.representation(jax.random.normal(KEY, (1, *shape))).repeat(actions, 0)
+    following = np.asarray(net.dynamics(state, jnp.arange(actions))).reshape(actions, -1)
+    apart = np.abs(following[:, None] - following[None]).max(-1) + np.eye(actions)
+    assert apart.min() > 1e-4
+
+
+def test_a_convolution_keeps_the_board_and_is_the_sum_over_neighbours():
+    convolution = Convolution(2, 3, 3, random=np.random.default_rng(0))
+    x = np.random.default_rng(1).normal(size=(1, 2, 4, 5)).astype(np.float32)
+    got = np.asarray(convolution(x))[0, :, 2, 3]
+    around = x[0, :, 1:4, 2:5]
+    np.testing.assert_allclose(got, np.einsum("chw,hwcd->d", around, convolution.weight), rtol=1e-4)
+    assert convolution(x).shape == (1, 3, 4, 5)
+
+
+def test_every_weight_is_reached_by_a_gradient():
+    net = network(learn_legal=True, learn_to_play=True)
+    random = np.random.default_rng(0)
+    net = jax.tree.map(lambda x: x + 0.1 * random.normal(size=x.shape) if eqx.is_inexact_array(x) else x, net)
+    observation = jnp.asarray(random.normal(size=(4, 5, 3, 3)), jnp.float32)
+
+    def total(n):
+        state = n.dynamics(n.representation(observation), jnp.arange(4))
+        parts = (
+            *n.prediction(state),
+            *n.transition(state),
+            n.legal(state),
+            n.to_play(state),
+            n.predict(n.project(state)),
+        )
+        return sum((jnp.sin(x) * jnp.arange(x.size).reshape(x.shape)).sum() for x in parts)
+
+    for path, gradient in jax.tree_util.tree_leaves_with_path(eqx.filter_grad(total)(net)):
+        assert np.abs(np.asarray(gradient)).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_a_vector_is_refused_with_the_way_out():
+    with pytest.raises(ConfigError, match=r"network\.kind: resnet needs .*use mlp"):
+        network(shape=(16,))
