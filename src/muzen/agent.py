@@ -80,7 +80,7 @@ class Planner:
         policy, value = np.asarray(found.policy), np.asarray(found.value)
         if self.root_value == "policy" and value.shape[1] <= 2:
             own = (policy * np.asarray(found.q)).sum(1, keepdims=True)
-            value = np.asarray(model.every_view(own, np.asarray(to_play)))
+            value = own if value.shape[1] == 1 else np.asarray(model.every_view(own, np.asarray(to_play)))
         return Plan(np.asarray(found.action), policy, value)
 
 
