@@ -1,8 +1,12 @@
-"""What every test shares: no windows, and property tests that fail the same way twice."""
+"""What every test shares: no windows, slow references to import, and property tests that fail the same way twice."""
 
 import os
+import sys
+from pathlib import Path
 
 from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")

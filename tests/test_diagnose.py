@@ -104,7 +104,7 @@ class Model:
         place = np.arange(LENGTH + 1)
         self.value = np.array([sum(GAMMA**i * (p + i) for i in range(LENGTH - p)) for p in place], np.float32)
 
-    def initial(self, observation):
+    def initial(self, observation, to_play=None):
         place = jnp.asarray(observation)[:, 0].astype(jnp.int32)
         return self._predict(place, jnp.zeros(len(place)), jnp.zeros(place.shape), 1.0)
 

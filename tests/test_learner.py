@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from muzen import learner
 from muzen.config import LearnConfig, NetworkConfig, ReplayConfig
 from muzen.learner import init_learner, loss, make_learn, make_optimizer, trainable, unroll, value_target
 from muzen.maths.supports import CategoricalEncoding
@@ -101,24 +100,6 @@ def test_the_gradient_into_the_dynamics_is_halved_each_step_and_the_heads_is_not
 
     for k in range(5):
         np.testing.assert_allclose(at(k), 0.5**k)
-
-
-def test_the_whole_loss_has_the_gradient_of_finite_differences(monkeypatch):
-    monkeypatch.setattr(learner, "DYNAMICS_GRADIENT_SCALE", 1.0)
-    model, batch = make_model(), one(sample(filled_replay(terminated=True)))
-    config = LearnConfig(**{**CONFIG.__dict__, "consistency_weight": 0.0})
-    parameters, rest = eqx.partition(model, trainable(model))
-
-    def total(p):
-        return loss(eqx.combine(p, rest), model, batch, config)[0]
-
-    gradient = jax.grad(total)(parameters)
-    random, step = np.random.default_rng(0), 1e-3
-    for _ in range(3):
-        direction = jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape), jnp.float32), parameters)
-        slope = sum(jax.tree.leaves(jax.tree.map(lambda a, b: (a * b).sum(), gradient, direction)))
-        ahead, behind = (total(jax.tree.map(lambda p, d, s=s: p + s * d, parameters, direction)) for s in (step, -step))
-        assert float(ahead - behind) / (2 * step) == pytest.approx(float(slope), rel=0.03, abs=1e-3)
 
 
 def terms(model, batch, config=CONFIG):

@@ -173,14 +173,14 @@ class _Episode:
     observation: np.ndarray  # [T+1, ...]
     action: np.ndarray  # [T]
     reward: np.ndarray  # [T] of player 0
-    to_play: np.ndarray  # [T+1]
+    to_play: np.ndarray  # [T+1] int32
     terminated: bool
 
 
 def _play(agent: Agent, env: Environment, seed: int, rng: np.random.Generator, limit: int) -> _Episode:
     """One greedy episode with some random actions."""
     now = env.reset(seed)
-    observations, actions, rewards, movers = [now.observation], [], [], [now.to_play]
+    observations, actions, rewards, to_play = [now.observation], [], [], [now.to_play]
     while not (now.terminated or now.truncated) and len(actions) < limit:
         if rng.random() < RANDOM_ACTIONS:
             action = int(rng.choice(np.flatnonzero(now.legal)))
@@ -190,15 +190,15 @@ def _play(agent: Agent, env: Environment, seed: int, rng: np.random.Generator, l
         observations.append(now.observation)
         actions.append(action)
         rewards.append(float(now.reward[0]))
-        movers.append(now.to_play)
-    acted = np.array(actions, np.int32)
-    return _Episode(np.stack(observations), acted, np.array(rewards), np.array(movers, np.int32), now.terminated)
+        to_play.append(now.to_play)
+    seats = np.array(to_play, np.int32)
+    return _Episode(np.stack(observations), np.array(actions, np.int32), np.array(rewards), seats, now.terminated)
 
 
 @eqx.filter_jit
 def _unroll(model: Any, observation: Array, to_play: Array, action: Array) -> list[Prediction]:
-    """Predictions of the root [B, ...], where [B] players move, and of K steps after it under [B, K] actions."""
-    predictions = [model.initial(observation, to_play) if model.players > 1 else model.initial(observation)]
+    """Predictions of the root [B, ...], where [B] move, and of K steps after it under [B, K] actions."""
+    predictions = [model.initial(observation, to_play)]
     for k in range(action.shape[1]):
         predictions.append(model.recurrent(predictions[-1].state, action[:, k]))
     return predictions
@@ -237,15 +237,14 @@ def unroll_against(
     for i, (e, t) in enumerate(starts):
         here = e.action[t : t + steps]
         action[i, : len(here)] = here
-    roots = np.stack([e.observation[t] for e, t in starts])
-    movers = np.array([e.to_play[t] for e, t in starts])
+    roots, movers = np.stack([e.observation[t] for e, t in starts]), np.array([e.to_play[t] for e, t in starts])
     unrolled = [jax.tree.map(np.asarray, p) for p in _unroll(agent.model, roots, movers, action)]
     lists: dict[str, list[float]] = {name: [] for name in ("reward", "value", "policy", "end", "on")}
     for k in range(1, steps + 1):
         inside = np.array([t + k <= len(e.action) for e, t in starts])
         real = np.stack([e.observation[min(t + k, len(e.action))] for e, t in starts])
-        mover = np.array([e.to_play[min(t + k, len(e.action))] for e, t in starts])
-        encoded = _unroll(agent.model, real, mover, np.zeros((width, 0), np.int32))[0]
+        movers = np.array([e.to_play[min(t + k, len(e.action))] for e, t in starts])
+        encoded = _unroll(agent.model, real, movers, np.zeros((width, 0), np.int32))[0]
         reward = np.array([e.reward[min(t + k, len(e.action)) - 1] for e, t in starts])
         end = np.array([e.terminated and t + k == len(e.action) for e, t in starts])
         said = unrolled[k]

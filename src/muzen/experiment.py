@@ -591,9 +591,8 @@ class Experiment:
             callback.on_evaluation(done, episodes)
 
     def close(self) -> None:
-        """Close environments and files."""
+        """Close the environments."""
         self.rollout.close()
-        self.metrics.close()
 
     def agent(self) -> Agent:
         """The agent as it stands, with evaluation's simulations."""

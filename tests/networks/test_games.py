@@ -142,6 +142,7 @@ def make_batch(players: int, *, real: int, over: bool, unroll: int = 3, size: in
         bootstrap_discount=np.zeros(states, np.float32),
         bootstrap_value=np.zeros((*states, players), np.float32),
         bootstrap_mask=np.ones(states, bool),
+        bootstrap_to_play=np.zeros(states, np.int32),
         bootstrap_observation=None,
         to_play=random.integers(0, players, states).astype(np.int32),
         legal=random.random((*states, ACTIONS)) < 0.5,

@@ -2,31 +2,25 @@
 
 import json
 import math
-import os
+import struct
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import masked_crc32c
 
 from muzen.errors import RunDamagedError, StorageError
 from muzen.runs import Metrics, metrics, read_metrics
-
-
-@pytest.fixture
-def table_only(monkeypatch):
-    """Without event files, whose writer starts a thread each."""
-    monkeypatch.setattr(Metrics, "_write_events", lambda self, row: None)
 
 
 def written(run, steps):
     table = Metrics(run)
     for step in steps:
         table.write({"env_steps": step, "loss": step / 7})
-    table.close()
 
 
-@pytest.mark.usefixtures("table_only")
 def test_rows_come_back_as_written_and_may_gain_columns(tmp_path):
     table = Metrics(tmp_path)
     rows = [{"env_steps": 10, "loss": 0.1}, {"env_steps": np.int64(20), "episode_return": np.float32(1.5)}]
@@ -37,7 +31,6 @@ def test_rows_come_back_as_written_and_may_gain_columns(tmp_path):
         json.loads(line)
 
 
-@pytest.mark.usefixtures("table_only")
 def test_numbers_that_are_not_finite_are_null_on_disk_and_nan_when_read(tmp_path):
     Metrics(tmp_path).write({"env_steps": 1, "a": math.nan, "b": -math.inf})
     assert "null" in (tmp_path / "metrics.jsonl").read_text()
@@ -45,7 +38,6 @@ def test_numbers_that_are_not_finite_are_null_on_disk_and_nan_when_read(tmp_path
     assert math.isnan(row["a"]) and math.isnan(row["b"])
 
 
-@pytest.mark.usefixtures("table_only")
 def test_a_torn_last_line_is_left_out_and_the_next_row_begins_a_line(tmp_path):
     written(tmp_path, [1, 2, 3])
     path = tmp_path / "metrics.jsonl"
@@ -57,7 +49,6 @@ def test_a_torn_last_line_is_left_out_and_the_next_row_begins_a_line(tmp_path):
         assert [row["env_steps"] for row in read_metrics(tmp_path)] == [1, 2, 4]
 
 
-@pytest.mark.usefixtures("table_only")
 def test_a_resumed_table_equals_an_uninterrupted_one(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
@@ -66,7 +57,6 @@ def test_a_resumed_table_equals_an_uninterrupted_one(tmp_path):
     table = Metrics(tmp_path / "two")
     table.truncate(55)
     assert read_metrics(tmp_path / "two")[-1]["env_steps"] == 50
-    table.close()
     written(tmp_path / "two", range(60, 100, 10))
     assert (tmp_path / "one" / "metrics.jsonl").read_bytes() == (tmp_path / "two" / "metrics.jsonl").read_bytes()
 
@@ -91,38 +81,83 @@ def test_a_damaged_line_in_the_middle_is_always_reported_with_its_number(tmp_pat
         read_metrics(tmp_path)
 
 
-@pytest.mark.usefixtures("table_only")
-def test_a_full_disk_leaves_the_rows_before_it_whole(tmp_path, monkeypatch):
+class Full:
+    """A file on a full disk: it takes five bytes of what is written."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def write(self, data):
+        return self.file.write(data[:5])
+
+
+@pytest.mark.parametrize("full", ["metrics.jsonl", "tfevents"])
+def test_a_full_disk_leaves_the_rows_before_it_whole(tmp_path, monkeypatch, full):
     written(tmp_path, [1, 2])
     real = open
 
-    class Full:
-        def __init__(self, file):
-            self.file = file
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.file.close()
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-        def write(self, data):
-            return self.file.write(data[:5])
+    def opened(path, *args, **kwargs):
+        file = real(path, *args, **kwargs)
+        return Full(file) if full in path.name else file
 
     with monkeypatch.context() as patch:
-        patch.setattr(metrics, "open", lambda *a, **k: Full(real(*a, **k)), raising=False)
+        patch.setattr(metrics, "open", opened, raising=False)
+        table = Metrics(tmp_path)
         with pytest.raises(StorageError, match="disk is full"):
-            written(tmp_path, [3])
-    written(tmp_path, [4])
+            table.write({"env_steps": 3})
+    table = Metrics(tmp_path)
+    table.truncate(2)
+    table.write({"env_steps": 4})
     assert [row["env_steps"] for row in read_metrics(tmp_path)] == [1, 2, 4]
+    assert [step for path in events_files(tmp_path) for step, _ in events(path)] == [1, 2, 4]
+
+
+def events_files(run):
+    return sorted((run / "tensorboard").iterdir())
+
+
+def parsed(path):
+    """Every event of an event file, whose checksums are verified."""
+    data = path.read_bytes()
+    while data:
+        header, length = data[:8], struct.unpack("<Q", data[:8])[0]
+        body, rest = data[12 : 12 + length], data[12 + length :]
+        assert data[8:12] + rest[:4] == struct.pack("<II", masked_crc32c(header), masked_crc32c(body))
+        yield Event.FromString(body)
+        data = rest[4:]
+
+
+def events(path):
+    """(step, values by name) of every row of an event file."""
+    rows = [event for event in parsed(path) if event.HasField("summary")]
+    return [(event.step, {value.tag: value.simple_value for value in event.summary.value}) for event in rows]
+
+
+def starts(path):
+    """Steps from which an event file hides what earlier ones hold."""
+    return [event.step for event in parsed(path) if event.HasField("session_log")]
 
 
 def test_event_files_hold_the_same_rows(tmp_path):
-    written(tmp_path, [5, 9])
-    (path,) = (tmp_path / "tensorboard").iterdir()
-    assert os.path.getsize(path) > 100
-    data = path.read_bytes()
-    assert b"loss" in data and b"env_steps" not in data
+    written(tmp_path, [7, 14])
+    (path,) = events_files(tmp_path)
+    assert events(path) == [(7, {"loss": 1.0}), (14, {"loss": 2.0})]
+
+
+def test_every_sitting_has_an_event_file_of_its_own_that_hides_what_it_writes_again(tmp_path):
+    written(tmp_path, [7, 14])
+    table = Metrics(tmp_path)
+    table.truncate(7)
+    table.write({"env_steps": 14, "loss": 3.0})
+    first, second = events_files(tmp_path)
+    assert starts(first) == [] and starts(second) == [8]
+    assert events(first)[-1] == (14, {"loss": 2.0}) and events(second) == [(14, {"loss": 3.0})]

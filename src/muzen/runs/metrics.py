@@ -11,6 +11,9 @@ import errno
 import json
 import math
 import os
+import socket
+import struct
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,7 @@ class Metrics:
     def __init__(self, run: Path | str):
         self.path = Path(run) / TABLE
         self._events_folder = Path(run) / EVENTS
-        self._events: Any = None
+        self._events: Path | None = None
         self._purge_step: int | None = None
         _cut_torn_line(self.path)
 
@@ -44,15 +47,7 @@ class Metrics:
         values = {name: _number(value) for name, value in row.items()}
         line = (json.dumps(values) + "\n").encode()
         try:
-            with open(self.path, "ab", buffering=0) as file:
-                before = file.tell()
-                try:
-                    if file.write(line) != len(line):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                except OSError:
-                    with contextlib.suppress(OSError):
-                        file.truncate(before)
-                    raise
+            _append(self.path, line)
             self._write_events(values)
         except OSError as error:
             raise storage_error(self.path, error) from error
@@ -69,21 +64,50 @@ class Metrics:
             write_atomic(self.path, b"".join(kept))
         self._purge_step = env_steps + 1
 
-    def close(self) -> None:
-        """Flush the event files."""
-        if self._events is not None:
-            self._events.close()
-            self._events = None
-
     def _write_events(self, row: dict[str, float | None]) -> None:
-        if self._events is None:
-            from tensorboardX import SummaryWriter
+        """The row for TensorBoard, in a file of this sitting's own.
 
-            self._events = SummaryWriter(str(self._events_folder), purge_step=self._purge_step, write_to_disk=True)
-        step = int(row["env_steps"] or 0)
-        for name, value in row.items():
-            if name != "env_steps" and value is not None:
-                self._events.add_scalar(name, value, step)
+        Not by its `SummaryWriter`: that writes from a thread, which a full disk kills, and the run then waits for it
+        for ever.
+        """
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+        from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+
+        now, step = time.time(), int(row["env_steps"] or 0)
+        named = {name: value for name, value in row.items() if name != "env_steps" and value is not None}
+        numbers = [Summary.Value(tag=name, simple_value=value) for name, value in named.items()]
+        events = [Event(wall_time=now, step=step, summary=Summary(value=numbers))]
+        path = self._events or self._events_folder / f"events.out.tfevents.{now:.6f}.{socket.gethostname()}"
+        if self._events is None:
+            self._events_folder.mkdir(exist_ok=True)
+            if self._purge_step is not None:
+                log = SessionLog(status=SessionLog.START)
+                events.insert(0, Event(wall_time=now, step=self._purge_step, session_log=log))
+            events.insert(0, Event(wall_time=now, file_version="brain.Event:2"))
+        _append(path, b"".join(_record(event.SerializeToString()) for event in events))
+        self._events = path
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Add bytes to the end of a file, all of them or none."""
+    with open(path, "ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(before)
+            raise
+
+
+def _record(data: bytes) -> bytes:
+    """A record of a TensorBoard file: length, data, and a checksum of each."""
+    from tensorboardX.record_writer import masked_crc32c
+
+    header = struct.pack("<Q", len(data))
+    checksums = (struct.pack("<I", masked_crc32c(part)) for part in (header, data))
+    return header + next(checksums) + data + next(checksums)
 
 
 def read_metrics(run: Path | str) -> list[dict[str, float]]:

@@ -1,4 +1,4 @@
-"""The search behind an agent: whoever moves is told to the model, and values come back in every player's view."""
+"""Games of two: search sits in the seat of whoever moves, and its values come back in every player's view."""
 
 from __future__ import annotations
 

@@ -16,13 +16,16 @@ class Row:
         self.to_play, self.legal, self.policy, self.value = to_play, legal, policy, value
 
 
-def lambda_target(lane, start, t, n, gamma, lam, correct=False):
-    """z of row t by its recurrence; None where a search value that it needs is not there."""
+def lambda_target(lane, start, t, n, gamma, lam, correct=False, bootstrap=lambda row: row.value):
+    """z of row t by its recurrence; None where a search value that it needs is not there.
+
+    `bootstrap` says the value of the row that the target ends in.
+    """
     last = end_of(lane, start)
 
     def value(i, left):
         if left == 0 or i >= last:
-            return lane[i].value
+            return bootstrap(lane[i])
         own = lane[i].value
         rho = 1.0
         if correct and not np.isnan(own).any():
