@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -165,7 +166,6 @@ def test_a_folder_that_is_no_run_says_so(tmp_path):
 
 
 def test_another_network_does_not_load_silently(finished, tmp_path):
-    import json
     import shutil
 
     shutil.copytree(finished.folder, tmp_path / "f")
@@ -213,9 +213,12 @@ def start(folder: Path, *, resume: bool, env_steps: int = 640) -> subprocess.Pop
 
 
 def wait_for_checkpoint(folder: Path, process: subprocess.Popen, timeout_s: float = 120) -> None:
+    """Until a checkpoint holds environment steps; the first one is written before any."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
-        if (folder / "checkpoint" / "checkpoint.json").exists() or process.poll() is not None:
+        listing = folder / "checkpoint" / "checkpoint.json"
+        held = json.loads(listing.read_bytes())["checkpoint"]["state"]["env_steps"] if listing.exists() else 0
+        if held > 0 or process.poll() is not None:
             return
         time.sleep(0.05)
     raise TimeoutError("no checkpoint appeared")

@@ -56,8 +56,10 @@ def model_of(weights, players, config=BASE):
 
 def sampled(lanes, players, config, capacity=1000, **replay):
     """A batch, and the same sequences for the reference."""
-    filled_replay = filled(lanes, spec_of(players, ACTIONS), capacity * len(lanes), **replay)
-    batch = filled_replay.sample(
+    stored = filled(lanes, spec_of(players, ACTIONS), capacity * len(lanes), **replay)
+    starts = np.array(starts_of(lanes, capacity))
+    stored.update_priorities(starts, 0.1 + starts % 5)
+    batch = stored.sample(
         1,
         config.batch_size,
         unroll_steps=config.unroll_steps,

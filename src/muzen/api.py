@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -154,8 +155,8 @@ def resume(
     """Go on with a run that was stopped or killed, from its last checkpoint.
 
     An interrupted and resumed run ends with the same weights, to the bit, as an uninterrupted one (same machine
-    type and thread count). A larger `env_steps` or `minutes` continues a finished run; schedules that
-    follow the budget then follow the new one.
+    type and thread count; where these or a version differ, callbacks are told, or else a warning says so). A larger
+    `env_steps` or `minutes` continues a finished run; schedules that follow the budget then follow the new one.
 
     Raises:
       RunNotFoundError, RunDamagedError, RunVersionError: the folder cannot be used.
@@ -177,9 +178,17 @@ def resume(
         if budget:
             opened.write_config(config)
         if differs:
-            for callback in experiment.callbacks:
-                callback.on_difference(experiment, differs)
+            _tell_differences(experiment, differs)
         return _carry_on(experiment)
+
+
+def _tell_differences(experiment: Experiment, lines: list[str]) -> None:
+    """To the callbacks, or as a warning where none of them listens."""
+    for callback in experiment.callbacks:
+        callback.on_difference(experiment, lines)
+    if all(type(callback).on_difference is Callback.on_difference for callback in experiment.callbacks):
+        message = f"{experiment.folder.path}: not resumed to the bit: {'; '.join(lines)}"
+        warnings.warn(message, stacklevel=3)
 
 
 def _carry_on(experiment: Experiment, profile: bool = False) -> Run:

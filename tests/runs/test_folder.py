@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from muzen.errors import (
     RunVersionError,
     StorageError,
 )
-from muzen.runs import RunFolder
+from muzen.runs import RunFolder, environment_facts
 
 CONFIG = Config("CartPole-v1", seed=3)
 
@@ -37,6 +38,24 @@ def test_a_folder_opens_as_it_was_created(tmp_path):
 def test_the_folder_records_versions_machine_and_threads(tmp_path):
     facts = RunFolder.create(tmp_path / "run", CONFIG).facts
     assert {"python", "jax", "jaxlib", "numpy", "numba", "machine", "processor", "device", "threads"} <= facts.keys()
+    assert facts["threads"] >= 1
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64") or sys.platform != "linux", reason="reads x86 flags")
+def test_the_folder_records_the_processors_vector_instructions(tmp_path):
+    assert "sse2" in RunFolder.create(tmp_path / "run", CONFIG).facts["instructions"].split()
+
+
+@pytest.mark.parametrize(
+    ("variables", "threads"), [({"NPROC": "3"}, 3), ({"PJRT_NPROC": "5", "NPROC": "3"}, 5), ({"NPROC": ""}, None)]
+)
+def test_threads_are_those_that_xla_is_told_to_use(monkeypatch, variables, threads):
+    monkeypatch.delenv("NPROC", raising=False)
+    monkeypatch.delenv("PJRT_NPROC", raising=False)
+    otherwise = environment_facts()["threads"]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert environment_facts()["threads"] == (threads or otherwise)
 
 
 def test_what_bits_depend_on_is_compared_on_resume(tmp_path):
@@ -46,6 +65,14 @@ def test_what_bits_depend_on_is_compared_on_resume(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(about))
     (line,) = RunFolder.open(tmp_path).differences()
     assert line.startswith("threads: 64 when the run began, ")
+
+
+def test_a_fact_that_an_older_muzen_did_not_record_is_no_difference(tmp_path):
+    RunFolder.create(tmp_path, CONFIG)
+    about = json.loads((tmp_path / "run.json").read_text())
+    del about["facts"]["instructions"]
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    assert RunFolder.open(tmp_path).differences() == []
 
 
 def test_settings_can_be_replaced(tmp_path):
@@ -142,7 +169,7 @@ def test_two_cannot_train_in_one_folder_and_the_lock_opens_again(tmp_path):
 HOLDER = """
 import sys, time
 from muzen.config import Config
-from muzen.runs import RunFolder
+from muzen.runs import RunFolder, environment_facts
 with RunFolder(sys.argv[1], Config("x"), {}).lock():
     print("held", flush=True)
     time.sleep(60)

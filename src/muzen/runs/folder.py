@@ -39,7 +39,9 @@ CONFIG, RUN, LOCK = "config.json", "run.json", "lock"
 _LEFTOVERS = {RUN, LOCK, CONFIG + TEMPORARY, RUN + TEMPORARY}
 _PACKAGES = ("muzen", "jax", "jaxlib", "equinox", "optax", "numpy", "numba", "gymnasium")
 # Facts that may change the last bits of a sum; the others are for people.
-_BITS = ("jax", "jaxlib", "numpy", "numba", "machine", "processor", "device", "threads", "xla_flags")
+_BITS = ("jax", "jaxlib", "numpy", "numba", "machine", "processor", "instructions", "device", "threads", "xla_flags")
+# Vector instructions among a processor's flags, x86 and ARM: a name such as "AMD EPYC" does not say which it has.
+_VECTOR_FLAGS = ("sse", "ssse", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16")
 # Windows locks a range of bytes against reading too, so it must lie past the text.
 _LOCK_OFFSET = 2**30
 
@@ -124,9 +126,9 @@ class RunFolder:
         """What differs from the machine and versions that the run began with, of what its bits depend on."""
         now = environment_facts()
         return [
-            f"{name}: {self.facts.get(name)} when the run began, {now[name]} now"
+            f"{name}: {self.facts[name]} when the run began, {now[name]} now"
             for name in _BITS
-            if self.facts.get(name) != now[name]
+            if name in self.facts and self.facts[name] != now[name]
         ]
 
     @contextlib.contextmanager
@@ -173,9 +175,11 @@ def environment_facts() -> dict[str, Any]:
             facts[package] = "not installed"
     facts["system"] = platform.system()
     facts["machine"] = platform.machine()
-    facts["processor"] = _processor()
+    facts["processor"] = _cpuinfo("model name") or platform.processor()
+    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    facts["instructions"] = " ".join(sorted(flag for flag in flags if flag.startswith(_VECTOR_FLAGS)))
     facts["device"] = f"{jax.default_backend()}: {jax.devices()[0].device_kind}"
-    facts["threads"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    facts["threads"] = _threads()
     facts["xla_flags"] = os.environ.get("XLA_FLAGS", "")
     return facts
 
@@ -208,13 +212,22 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _processor() -> str:
-    """The processor's name, as far as the system tells it."""
+def _cpuinfo(name: str) -> str:
+    """A field of the first processor, as far as the system tells it."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
         for line in file:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
+            field, _, value = line.partition(":")
+            if field.strip() == name:
+                return value.strip()
+    return ""
+
+
+def _threads() -> int | None:
+    """Threads that XLA computes with: as two variables say, or one for each processor that the process may use."""
+    for variable in ("PJRT_NPROC", "NPROC"):
+        if (named := os.environ.get(variable, "")).isdecimal():
+            return int(named)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 if sys.platform == "win32":
