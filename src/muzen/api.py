@@ -105,7 +105,8 @@ def train(
     """Train an agent, evaluate it, and leave everything in a run folder.
 
     Args:
-      env: a Gymnasium id, `python:module:function`, or a function that returns a new Gymnasium environment.
+      env: a Gymnasium id, `openspiel:GAME(parameters)`, `python:module:function`, or a function that returns a new
+        Gymnasium environment.
       seed: everything random follows from it.
       env_steps: budget in environment steps, random ones included.
       minutes: wall-clock budget; whichever budget is spent first ends the run.

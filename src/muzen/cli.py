@@ -49,7 +49,7 @@ class Train(Config):
     """
 
     env_id: Annotated[Positional[str], arg(metavar="ENV_ID")] = ""
-    """A Gymnasium id such as CartPole-v1, or python:module:function that makes an environment."""
+    """A Gymnasium id such as CartPole-v1, a game such as openspiel:tic_tac_toe, or python:module:function."""
     seeds: str = ""
     """Several seeds, one run after another: 0-4, or 0,3,7. Ends with a table and a plot."""
     out: OptionalFolder = None
@@ -223,7 +223,7 @@ class Check:
     """Say what is wrong with an environment, and what Muzen would use for it."""
 
     env: Annotated[Positional[str], arg(metavar="ENV")]
-    """A Gymnasium id, or python:module:function."""
+    """A Gymnasium id, openspiel:GAME, or python:module:function."""
     json: Flag = False
     """Print one JSON object and nothing else on standard output."""
     debug: Flag = False

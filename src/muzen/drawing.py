@@ -120,8 +120,12 @@ def _picture(image: Image.Image, draw: ImageDraw.ImageDraw, moment: Moment) -> f
         return top + shape[1] / _TWICE
     draw.rectangle(_scaled(*_PICTURE), outline=_LINE, width=_TWICE)
     if isinstance(picture, str):
-        for i, line in enumerate(picture.splitlines()[:18]):
-            _text(draw, (left + 14, top + 12 + 17 * i), line[:46], 12, mono=True)
+        lines = picture.splitlines()
+        # A small board is drawn large; 46 columns and 18 lines fit at the smallest size.
+        most = max(len(lines), max(map(len, lines), default=1) * 18 / 46, 1)
+        size = int(min(40, max(12, 12 * 18 / most)))
+        for i, line in enumerate(lines[:18]):
+            _text(draw, (left + 14, top + 12 + round(1.42 * size) * i), line[:46], size, mono=True)
     else:
         _observation(draw, moment.observation)
     return bottom

@@ -88,6 +88,8 @@ class Progress(Callback):
         while len(history) > 2 and row["seconds"] - history[0][0] > RATE_WINDOW_S:
             history.popleft()
         parts = [f"return {row['recent_return']:.1f}" if "recent_return" in row else "return –"]
+        if "self_play_return_0" in row:  # a game: what recent_return is measured against
+            parts = [f"{parts[0]} against random play"]
         since, steps, updates = (now - then for now, then in zip(history[-1], history[0], strict=True))
         clock = f"{duration(row['seconds'])} gone"
         if since > 0:

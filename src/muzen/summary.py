@@ -74,15 +74,17 @@ def seeds_table(runs: list[tuple[Any, float]]) -> Table:
 
     from muzen.evaluate import confidence_interval
 
-    table = Table(box=box.SIMPLE, title=f"{runs[0][0].config.env_id}: greedy return")
+    against = " against random opponents" if "opponent" in runs[0][0].evaluation else ""
+    table = Table(box=box.SIMPLE, title=f"{runs[0][0].config.env_id}: greedy return{against}")
+    digits = 2 if against else 1
     for heading in ("seed", "return", "95 % interval", "steps", "wall-clock"):
         table.add_column(heading, justify="right", no_wrap=True)
     for run, seconds in runs:
         low, high = run.evaluation["ci95"]
         table.add_row(
             str(run.config.seed),
-            f"{run.evaluation['mean_return']:.1f}",
-            f"{low:.1f} to {high:.1f}",
+            f"{run.evaluation['mean_return']:.{digits}f}",
+            f"{low:.{digits}f} to {high:.{digits}f}",
             f"{run.evaluation['env_steps_trained']:,}",
             duration(seconds),
         )
@@ -91,6 +93,7 @@ def seeds_table(runs: list[tuple[Any, float]]) -> Table:
         low, high = confidence_interval(means)
         quarter = len(means) // 4
         table.add_section()
-        table.add_row("mean", f"{means.mean():.1f}", f"{low:.1f} to {high:.1f}", "", "")
-        table.add_row("interquartile mean", f"{means[quarter : len(means) - quarter].mean():.1f}", "", "", "")
+        interval = f"{low:.{digits}f} to {high:.{digits}f}"
+        table.add_row("mean", f"{means.mean():.{digits}f}", interval, "", "")
+        table.add_row("interquartile mean", f"{means[quarter : len(means) - quarter].mean():.{digits}f}", "", "", "")
     return table

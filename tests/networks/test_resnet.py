@@ -11,7 +11,7 @@ import pytest
 from muzen.config import NetworkConfig
 from muzen.errors import ConfigError
 from muzen.networks import Network, ResNetwork, make_network
-from muzen.networks.resnet import Convolution, action_planes
+from muzen.networks.resnet import Convolution, _convolve, action_planes, convolve
 
 KEY = jax.random.key(0)
 CONFIG = NetworkConfig(width=16, channels=8, blocks=1)
@@ -31,7 +31,7 @@ def test_shapes(players, zero_sum, per_player):
     assert isinstance(net, Network)
     state = net.representation(jnp.ones((6, 5, 3, 3)))
     following = net.dynamics(state, jnp.arange(6))
-    assert state.shape == following.shape == (6, 8, 3, 3)
+    assert state.shape == following.shape == (6, 3, 3, 8)
     assert net.policy(state).shape == net.legal(state).shape == (6, 9)
     assert net.value(state).shape == (6, *per_player, 11)
     assert net.reward(state).shape == (6, *per_player, 5)
@@ -71,11 +71,21 @@ def test_every_action_leads_to_its_own_state(actions, shape):
 
 def test_a_convolution_keeps_the_board_and_is_the_sum_over_neighbours():
     convolution = Convolution(2, 3, 3, random=np.random.default_rng(0))
-    x = np.random.default_rng(1).normal(size=(1, 2, 4, 5)).astype(np.float32)
-    got = np.asarray(convolution(x))[0, :, 2, 3]
-    around = x[0, :, 1:4, 2:5]
-    np.testing.assert_allclose(got, np.einsum("chw,hwcd->d", around, convolution.weight), rtol=1e-4)
-    assert convolution(x).shape == (1, 3, 4, 5)
+    x = np.random.default_rng(1).normal(size=(1, 4, 5, 2)).astype(np.float32)
+    got = np.asarray(convolution(x))[0, 2, 3]
+    around = x[0, 1:4, 2:5]
+    np.testing.assert_allclose(got, np.einsum("hwc,hwcd->d", around, convolution.weight), rtol=1e-4)
+    assert convolution(x).shape == (1, 4, 5, 3)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_gradient_of_a_convolution_is_that_of_xla(size):
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.normal(size=(2, 4, 5, 2)), jnp.float32)
+    weight = jnp.asarray(random.normal(size=(size, size, 2, 3)), jnp.float32)
+    gradients = [jax.grad(lambda *a, f=f: jnp.sin(f(*a)).sum(), (0, 1))(x, weight) for f in (convolve, _convolve)]
+    for ours, xla in zip(*gradients, strict=True):
+        np.testing.assert_allclose(ours, xla, rtol=1e-4, atol=1e-5)
 
 
 def test_every_weight_is_reached_by_a_gradient():

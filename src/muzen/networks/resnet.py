@@ -16,11 +16,40 @@ from muzen.networks.heads import CONTINUES_BIAS, LEGAL_BIAS, Heads, head
 from muzen.types import Array
 
 
-class Convolution(eqx.Module):
-    """A convolution that keeps height and width. [B, inputs, H, W] -> [B, outputs, H, W].
+def _convolve(x: jax.Array, weight: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(x, weight, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
-    XLA's own convolution in this layout is the fastest of four ways to write it (docs/log.md, "Convolutions").
+
+@jax.custom_vjp
+def convolve(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """[B, H, W, inputs] with [size, size, inputs, outputs] -> [B, H, W, outputs]; size is odd.
+
+    Forward it is XLA's own convolution, which is fastest in this layout; its gradient in the weights is not used, for
+    in a loop on a CPU that takes 50 times as long as one product over shifted patches (docs/log.md, "Convolutions").
     """
+    return _convolve(x, weight)
+
+
+def _forward(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _convolve(x, weight), (x, weight)
+
+
+def _backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, weight = kept
+    size, (_, height, across, _) = weight.shape[0], x.shape
+    into_x = _convolve(gradient, weight[::-1, ::-1].swapaxes(2, 3))
+    edge = size // 2
+    padded = jnp.pad(x, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
+    shifted = [padded[:, i : i + height, j : j + across] for i in range(size) for j in range(size)]
+    patches = jnp.concatenate(shifted, -1).reshape(-1, size * size * x.shape[-1])
+    return into_x, (patches.T @ gradient.reshape(-1, gradient.shape[-1])).reshape(weight.shape)
+
+
+convolve.defvjp(_forward, _backward)
+
+
+class Convolution(eqx.Module):
+    """A convolution that keeps height and width. [B, H, W, inputs] -> [B, H, W, outputs]."""
 
     weight: Array  # [size, size, inputs, outputs]
     bias: Array  # [outputs]
@@ -32,11 +61,7 @@ class Convolution(eqx.Module):
         self.bias = jnp.asarray(np.zeros(outputs), jnp.float32)
 
     def __call__(self, x: Array) -> Array:
-        layout = ("NCHW", "HWIO", "NCHW")
-        y = jax.lax.conv_general_dilated(
-            jnp.asarray(x), jnp.asarray(self.weight), (1, 1), "SAME", dimension_numbers=layout
-        )
-        return y + self.bias[:, None, None]
+        return convolve(jnp.asarray(x), jnp.asarray(self.weight)) + self.bias
 
 
 class PlaneNorm(eqx.Module):
@@ -56,7 +81,7 @@ class PlaneNorm(eqx.Module):
         centred = x - x.mean((1, 2, 3), keepdims=True)
         variance = (centred * centred).mean((1, 2, 3), keepdims=True)
         scaled = centred * jax.lax.rsqrt(variance + NORM_EPSILON)
-        return scaled * self.gain[:, None, None] + self.bias[:, None, None]
+        return scaled * self.gain + self.bias
 
 
 class PlaneLayer(eqx.Module):
@@ -91,7 +116,7 @@ class PlaneBlock(eqx.Module):
 
 
 class Neck(eqx.Module):
-    """A 1×1 convolution to a few planes, then a layer on all their cells: [B, C, H, W] -> [B, width]."""
+    """A 1×1 convolution to a few planes, then a layer on all their cells: [B, H, W, C] -> [B, width]."""
 
     planes: PlaneLayer
     layer: Layer
@@ -130,7 +155,7 @@ def action_planes(shape: tuple[int, ...], num_actions: int) -> np.ndarray | None
 class ResNetwork(Heads, eqx.Module):
     """The paper's convolutional network for boards, small; the same functions as `MLPNetwork`.
 
-    Hidden states are [B, channels, H, W], scaled by min–max over the whole state. An action enters the dynamics as a
+    Hidden states are [B, H, W, channels], scaled by min–max over the whole state. An action enters the dynamics as a
     plane where actions map onto the board, otherwise as constant planes, one number for each, which are learned.
     """
 
@@ -211,22 +236,22 @@ class ResNetwork(Heads, eqx.Module):
         self.scaling = config.state_scaling
 
     def representation(self, observation: Array) -> Array:
-        """[B, planes, H, W] observations -> [B, channels, H, W] states."""
-        x = self.entry(observation)
+        """[B, planes, H, W] observations -> [B, H, W, channels] states."""
+        x = self.entry(jnp.moveaxis(observation, 1, -1))
         for block in self.representation_blocks:
             x = block(x)
         return state_scaling(self.scaling)(x)
 
     def dynamics(self, state: Array, action: Array) -> Array:
-        """[B, channels, H, W] states and [B] int32 actions -> next states."""
+        """[B, H, W, channels] states and [B] int32 actions -> next states."""
         table = action_planes(self.shape, self.actions)
         if table is not None:
             where = jnp.asarray(table)[action]
             nowhere = 1.0 - where.max((1, 2), keepdims=True) + jnp.zeros_like(where)
-            x = jnp.concatenate([state, where[:, None], nowhere[:, None]], 1)
+            x = jnp.concatenate([state, where[..., None], nowhere[..., None]], -1)
         else:
             assert self.action_embedding is not None
-            x = state + self.action_embedding[action][:, :, None, None]
+            x = state + self.action_embedding[action][:, None, None]
         # The state itself goes round what the action adds, so that a board that hardly changes is easily kept.
         x = state + self.action_entry(x)
         for block in self.dynamics_blocks:

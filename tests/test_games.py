@@ -1,0 +1,143 @@
+"""Whole runs on games: trained, measured in every seat, resumed, and in a user's hands."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import muzen
+from muzen.actors import Plan
+from muzen.callbacks import Callback
+from muzen.config import override
+from muzen.envs import make, spec_of
+from muzen.presets import preset
+from muzen.runs import read_metrics
+
+pyspiel = pytest.importorskip("pyspiel")
+
+GAME = "openspiel:pig(players=3,winscore=8,horizon=40)"
+SMALL = {
+    "env_steps": 700,
+    "act.environments": 4,
+    "act.random_steps": 100,
+    "act.random_openings": 0.5,
+    "act.opening_moves": 3,
+    "search.simulations": 4,
+    "network.width": 16,
+    "learn.samples_per_step": 16,
+    "learn.batch_size": 32,
+    "reanalyse.positions_per_step": 4,
+    "reanalyse.batch_size": 64,
+    "evaluate.episodes": 6,
+    "evaluate.curve_points": 3,
+    "evaluate.curve_games": 3,
+    "checkpoint_minutes": 100.0,
+}
+
+
+class StopAt(Callback):
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_report(self, run, row):
+        if row["env_steps"] >= self.steps:
+            run.stop()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = override(preset(GAME, spec_of(GAME)), SMALL)
+    return muzen.train(GAME, config=config, out=tmp_path_factory.mktemp("runs") / "pig")
+
+
+def test_three_players_with_chance_and_no_fixed_turns_are_learned_and_measured_in_every_seat(run):
+    assert [seat["episodes"] for seat in run.evaluation["seats"]] == [2, 2, 2]
+    last = run.metrics[-1]
+    assert last["to_play_loss"] > 0 and last["legal_loss"] > 0 and np.isfinite(last["loss"])
+    assert last["value_saturation"] == 0
+    assert abs(sum(last[f"self_play_return_{player}"] for player in range(3))) < 1e-5
+
+
+def test_the_running_return_of_a_game_is_against_random_opponents(run):
+    rows = read_metrics(run.folder)
+    measured = [row["recent_return"] for row in rows if "recent_return" in row]
+    assert measured and all(-1 <= x <= 1 for x in measured)
+    assert not any("episode_return" in row for row in rows)
+
+
+def test_a_loaded_agent_plays_for_whoever_moves(run):
+    agent, env = muzen.load(run.folder), make(GAME)
+    now = env.reset(3)
+    for _ in range(6):
+        found = agent.search(now.observation, now.legal, now.to_play)
+        assert np.asarray(found.value).shape == (1, 3)
+        action = agent.act(now.observation, now.legal, now.to_play)
+        assert now.legal[action]
+        now = env.step(action)
+    assert muzen.diagnose(run.folder, episodes=1).lines()
+
+
+def test_an_interrupted_game_run_ends_with_the_same_weights(run, tmp_path):
+    config = override(preset(GAME, spec_of(GAME)), SMALL)
+    muzen.train(GAME, config=config, out=tmp_path / "cut", callbacks=[StopAt(400)])
+    resumed = muzen.resume(tmp_path / "cut")
+    assert resumed.evaluation["returns"] == run.evaluation["returns"]
+    for a, b in zip(*(jax.tree.leaves(muzen.load(x.folder).model.network) for x in (run, resumed)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_presets_of_games_follow_from_the_game():
+    tic_tac_toe = preset("openspiel:tic_tac_toe", spec_of("openspiel:tic_tac_toe"))
+    assert (tic_tac_toe.learn.discount, tic_tac_toe.learn.td_lambda, tic_tac_toe.learn.n_step) == (1.0, 1.0, 9)
+    assert not tic_tac_toe.network.normalise_observations and tic_tac_toe.act.random_openings > 0
+    assert preset("openspiel:chess", spec_of("openspiel:chess")).learn.n_step == 512
+    solitary = preset("openspiel:2048", spec_of("openspiel:2048"))
+    assert solitary.learn.discount == 0.999 and solitary.value.transform
+
+
+def exhaustive():
+    path = Path(__file__).parents[1] / "benchmarks" / "exhaustive.py"
+    found = importlib.util.spec_from_file_location("exhaustive", path)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+class FirstLegal:
+    """Takes the first legal action: an agent and its planner in one."""
+
+    def __init__(self):
+        self.spec, self.model, self.planner = spec_of("openspiel:tic_tac_toe"), None, self
+
+    def plan(self, model, observation, legal, to_play, key):
+        return Plan(legal.argmax(1), np.zeros(legal.shape), np.zeros((len(legal), 2)))
+
+
+def walk(state, seat):
+    """(wins, draws, losses) of taking the first legal action in this seat, by OpenSpiel's own recursion."""
+    if state.is_terminal():
+        own = state.returns()[seat]
+        return np.array([own > 0, own == 0, own < 0], int)
+    actions = state.legal_actions()
+    return sum(walk(state.child(a), seat) for a in (actions[:1] if state.current_player() == seat else actions))
+
+
+@pytest.mark.parametrize("seat", [0, 1])
+def test_the_exhaustive_check_meets_every_answer_and_counts_every_loss(seat):
+    found = exhaustive().outcomes(FirstLegal(), seat)
+    expected = walk(pyspiel.load_game("tic_tac_toe").new_initial_state(), seat)
+    assert [found["win"], found["draw"], found["loss"]] == expected.tolist()
+    assert found["games"] == expected.sum() and len(found["lost"]) == found["loss"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_tic_tac_toe_is_learned_so_that_no_line_of_play_beats_it(seed, tmp_path):
+    run = muzen.train("openspiel:tic_tac_toe", seed=seed, out=tmp_path / "run")
+    agent, outcomes = muzen.load(run.folder), exhaustive().outcomes
+    assert [outcomes(agent, seat)["loss"] for seat in (0, 1)] == [0, 0]
