@@ -17,10 +17,14 @@ import numpy as np
 import pytest
 
 import muzen
+from muzen.actors import Plan
 from muzen.callbacks import Callback
 from muzen.config import Config, override
 from muzen.errors import NonFiniteLossError, RunDamagedError, RunExistsError, RunNotFoundError
+from muzen.experiment import Experiment
 from muzen.presets import preset
+from muzen.runs import RunFolder
+from muzen.types import EnvSpec, TimeStep
 
 SMALL = {
     "env_steps": 640,
@@ -180,6 +184,82 @@ def test_a_warm_start_begins_with_the_other_runs_weights(finished, tmp_path):
 def test_a_wall_clock_budget_ends_the_run(tmp_path):
     run = muzen.train("CartPole-v1", config=small(env_steps=10**7, minutes=0.02), out=tmp_path / "h")
     assert run.stopped == "finished" and run.evaluation["env_steps_trained"] < 10**5
+
+
+class Masked:
+    """Of three actions one is illegal, another at every step; ends after 7 steps, as the seed has it by rule or not."""
+
+    spec = EnvSpec("masked", (2,), "float32", 3, always_legal=False)
+
+    def _now(self) -> TimeStep:
+        over = self.t == 7
+        observation = np.array([self.seed % 5, self.t], np.float32)
+        terminated, truncated = over and self.seed % 2 == 0, over and self.seed % 2 == 1
+        return TimeStep(observation, np.ones(1, np.float32), terminated, truncated, 0, np.arange(3) != self.t % 3)
+
+    def reset(self, seed: int) -> TimeStep:
+        self.seed, self.t = seed, 0
+        return self._now()
+
+    def step(self, action: int) -> TimeStep:
+        assert action != self.t % 3, "an illegal action was taken"
+        self.t += 1
+        return self._now()
+
+    def close(self) -> None:
+        pass
+
+
+class Dice:
+    """In the place of search: plans that follow from the key, the legal actions and the temperature alone.
+
+    Remembers what it was asked, and stops the run at its `last`-th decision of self-play.
+    """
+
+    def __init__(self, run: Experiment, last: int | None = None):
+        self.run, self.last, self.acts, self.reanalysed = run, last, [], []
+
+    def plan(self, model, observation, legal, to_play, key, *, explore, temperature, span_floor) -> Plan:
+        asked = {"key": jax.random.key_data(key).tolist(), "explore": explore, "temperature": float(temperature)}
+        acting = len(observation) == len(self.run.rollout)
+        (self.acts if acting else self.reanalysed).append(asked)
+        if acting and len(self.acts) == self.last:
+            self.run.stop("test")
+        rng = np.random.default_rng(asked["key"])
+        policy = np.where(legal, rng.random(legal.shape) ** (1 / asked["temperature"]), 0)
+        policy /= policy.sum(1, keepdims=True)
+        action = (policy.cumsum(1) > rng.random((len(legal), 1))).argmax(1)
+        return Plan(action.astype(np.int32), policy.astype(np.float32), rng.normal(size=(len(legal), 1)))
+
+
+def diced(folder: Path, last: int | None = None, **changes) -> Experiment:
+    """A run, new or to be resumed, that plays by `Dice` and learns for real."""
+    tiny = {
+        "env_steps": 120,
+        "act.random_steps": 12,
+        "network.width": 4,
+        "learn.unroll_steps": 1,
+        "learn.batch_size": 8,
+    }
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    config = override(Config("masked"), SMALL | tiny | {"reanalyse.batch_size": 8} | named)
+    there = folder.exists()
+    run = Experiment(config, RunFolder.open(folder) if there else RunFolder.create(folder, config), Masked)
+    run.planner = Dice(run, last)
+    if there:
+        assert run.restore() == []
+    return run
+
+
+def played(folder: Path, last: int | None = None, **changes) -> Experiment:
+    run = diced(folder, last, **changes)
+    run.run()
+    run.close()
+    return run
+
+
+def test_a_run_without_random_steps_learns_as_soon_as_there_is_something_to_learn_from(tmp_path):
+    assert played(tmp_path / "a", 3, act__random_steps=0).updates > 0
 
 
 TRAIN = """

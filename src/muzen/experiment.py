@@ -385,7 +385,7 @@ class Experiment:
             while not self.finished and self._stop is None:
                 steps = self.act()
                 self.turn += 1
-                if self.env_steps >= self.config.act.random_steps:
+                if self.env_steps >= self.config.act.random_steps and (self.started or self.replay.starts):
                     if not self.started:
                         self.begin_learning()
                     self.reanalyse.step(steps, lambda o, legal, p: self._plan(o, legal, p, turn_key=4, explore=False))
