@@ -23,7 +23,7 @@ from muzen.config import Config, override
 from muzen.errors import NonFiniteLossError, RunDamagedError, RunExistsError, RunNotFoundError
 from muzen.experiment import Experiment
 from muzen.presets import preset
-from muzen.runs import RunFolder
+from muzen.runs import Checkpoint, RunFolder
 from muzen.types import EnvSpec, TimeStep
 
 SMALL = {
@@ -260,6 +260,64 @@ def played(folder: Path, last: int | None = None, **changes) -> Experiment:
 
 def test_a_run_without_random_steps_learns_as_soon_as_there_is_something_to_learn_from(tmp_path):
     assert played(tmp_path / "a", 3, act__random_steps=0).updates > 0
+
+
+def test_every_turn_of_self_play_and_reanalysis_has_a_key_of_its_own(tmp_path):
+    dice = played(tmp_path / "a", 12, act__random_steps=0).planner
+    keys = [tuple(asked["key"]) for asked in dice.acts + dice.reanalysed]
+    assert len(dice.reanalysed) >= 5 and len(dice.acts) == 12
+    # A turn's reanalysis is several searches with one key.
+    assert len(set(keys)) == 12 + len({tuple(asked["key"]) for asked in dice.reanalysed}) > 16
+
+
+def test_self_play_searches_with_noise_and_reanalysis_without(tmp_path):
+    dice = played(tmp_path / "a", 12, act__random_steps=0).planner
+    assert dice.acts and all(np.all(np.asarray(asked["explore"]) > 0) for asked in dice.acts)
+    assert dice.reanalysed and all(asked["explore"] is False for asked in dice.reanalysed)
+
+
+def test_random_steps_take_only_legal_actions(tmp_path):
+    assert played(tmp_path / "a", 30, act__random_steps=10**6).env_steps > 100
+
+
+def test_held_noise_takes_only_legal_actions(tmp_path):
+    run = played(tmp_path / "a", 30, act__hold_steps=2.0, act__temperature_last=50.0, act__random_steps=10**6)
+    assert run.env_steps > 100
+
+
+def test_held_noise_samples_the_policy_to_the_power_of_one_over_temperature(tmp_path):
+    run = diced(tmp_path / "a", act__environments=4000, act__hold_steps=1.001, act__temperature_last=1.0)
+    policy, legal = np.tile([0.6, 0.3, 0.1], (4000, 1)), np.ones((4000, 3), bool)
+    for temperature in (1.0, 2.0):
+        run.exploration[:] = temperature
+        wanted = policy[0] ** (1 / temperature)
+        share = np.bincount(run._held_action(policy, legal), minlength=3) / 4000
+        np.testing.assert_allclose(share, wanted / wanted.sum(), atol=0.03)
+
+
+def test_a_restored_run_stands_where_the_saved_one_stood(tmp_path):
+    saved = played(tmp_path / "a", 22)
+    assert saved.updates > 0 and saved.env_steps > 60
+    restored = diced(tmp_path / "a")
+    for counter in ("env_steps", "turn", "updates", "episodes", "owed_updates"):
+        assert getattr(restored, counter) == getattr(saved, counter), counter
+    assert (restored.replay.steps, restored.replay.total_steps) == (saved.replay.steps, saved.replay.total_steps)
+    for a, b in zip(*(jax.tree.leaves(eqx.filter(r.learner, eqx.is_array)) for r in (restored, saved)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_cut_in_two_ends_with_the_checkpoint_of_a_run_in_one(tmp_path):
+    played(tmp_path / "one")
+    cut = played(tmp_path / "two", 22)
+    assert 60 < cut.env_steps < 90
+    assert diced(tmp_path / "two").planner.acts == []
+    played(tmp_path / "two")
+    one, two = (Checkpoint(tmp_path / name).load() for name in ("one", "two"))
+    assert one.arrays.keys() == two.arrays.keys()
+    for name, array in one.arrays.items():
+        np.testing.assert_array_equal(array, two.arrays[name], err_msg=name)
+    assert one.state | {"seconds": 0} == two.state | {"seconds": 0}
+    assert one.replay_manifest == two.replay_manifest
 
 
 TRAIN = """
