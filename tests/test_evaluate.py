@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -13,15 +15,17 @@ from muzen.types import EnvSpec, TimeStep
 
 
 class SeededLength:
-    """Ends after 1 + seed % 7 steps, each worth 1."""
+    """Ends after 1 + seed % 7 steps, each worth 1; nothing is legal then."""
 
     spec = EnvSpec("seeded", (1,), "float32", 2)
+    seeds: ClassVar[list[int]] = []
 
     def _now(self, reward: float) -> TimeStep:
         over = self.t == self.length
-        return TimeStep(np.zeros(1, np.float32), np.array([reward], np.float32), over, False, 0, np.ones(2, bool))
+        return TimeStep(np.zeros(1, np.float32), np.array([reward], np.float32), over, False, 0, np.full(2, not over))
 
     def reset(self, seed: int) -> TimeStep:
+        self.seeds.append(seed)
         self.t, self.length = 0, 1 + seed % 7
         return self._now(0.0)
 
@@ -36,20 +40,36 @@ class SeededLength:
 
 class FixedPlanner:
     simulations = 3
-    explored = False
+    explored, stuck = False, False
 
     def plan(self, model, observation, legal, to_play, key, *, explore=False, temperature=1.0):
         self.explored |= explore
+        self.stuck |= not legal.any(-1).all()
         size = len(observation)
         return Plan(np.zeros(size, np.int32), np.full((size, 2), 0.5), np.zeros((size, 1)))
 
 
-def play(episodes: int, seed: int) -> dict:
+def play(episodes: int, seed: int, planner: FixedPlanner | None = None) -> dict:
+    agent = Agent(None, planner or FixedPlanner(), SeededLength.spec, env_steps=17)  # type: ignore[arg-type]
+    return evaluate(agent, SeededLength, episodes=episodes, seed=seed)
+
+
+def test_evaluation_plays_without_noise():
     planner = FixedPlanner()
-    agent = Agent(None, planner, SeededLength.spec, env_steps=17)  # type: ignore[arg-type]
-    result = evaluate(agent, SeededLength, episodes=episodes, seed=seed)
+    play(5, seed=4, planner=planner)
     assert not planner.explored
-    return result
+
+
+def test_an_episode_that_is_over_is_never_searched_without_a_legal_action():
+    planner = FixedPlanner()
+    play(LANES, seed=4, planner=planner)
+    assert not planner.stuck
+
+
+def test_every_evaluation_episode_has_a_seed_of_its_own():
+    SeededLength.seeds.clear()
+    play(3 * LANES, seed=4)
+    assert len(set(SeededLength.seeds)) == len(SeededLength.seeds) == 3 * LANES
 
 
 @pytest.mark.parametrize("episodes", [1, 5, LANES, 3 * LANES + 1])

@@ -18,13 +18,15 @@ import numpy as np
 import pytest
 
 import muzen
+from muzen.actors import Plan
 from muzen.callbacks import Callback
 from muzen.config import Config, override
 from muzen.envs import make
 from muzen.errors import NonFiniteLossError, RunDamagedError, RunExistsError, RunNotFoundError
 from muzen.experiment import Experiment
 from muzen.presets import preset
-from muzen.runs import RunFolder
+from muzen.runs import Checkpoint, RunFolder
+from muzen.types import EnvSpec, TimeStep
 
 SMALL = {
     "env_steps": 640,
@@ -193,6 +195,140 @@ def test_a_warm_start_begins_with_the_other_runs_weights(finished, tmp_path):
 def test_a_wall_clock_budget_ends_the_run(tmp_path):
     run = muzen.train("CartPole-v1", config=small(env_steps=10**7, minutes=0.02), out=tmp_path / "h")
     assert run.stopped == "finished" and run.evaluation["env_steps_trained"] < 10**5
+
+
+class Masked:
+    """Of three actions one is illegal, another at every step; ends after 7 steps, as the seed has it by rule or not."""
+
+    spec = EnvSpec("masked", (2,), "float32", 3, always_legal=False)
+
+    def _now(self) -> TimeStep:
+        over = self.t == 7
+        observation = np.array([self.seed % 5, self.t], np.float32)
+        terminated, truncated = over and self.seed % 2 == 0, over and self.seed % 2 == 1
+        return TimeStep(observation, np.ones(1, np.float32), terminated, truncated, 0, np.arange(3) != self.t % 3)
+
+    def reset(self, seed: int) -> TimeStep:
+        self.seed, self.t = seed, 0
+        return self._now()
+
+    def step(self, action: int) -> TimeStep:
+        assert action != self.t % 3, "an illegal action was taken"
+        self.t += 1
+        return self._now()
+
+    def close(self) -> None:
+        pass
+
+
+class Dice:
+    """In the place of search: plans that follow from the key, the legal actions and the temperature alone.
+
+    Remembers what it was asked, and stops the run at its `last`-th decision of self-play.
+    """
+
+    def __init__(self, run: Experiment, last: int | None = None):
+        self.run, self.last, self.acts, self.reanalysed = run, last, [], []
+
+    def plan(self, model, observation, legal, to_play, key, *, explore, temperature, span_floor) -> Plan:
+        asked = {"key": jax.random.key_data(key).tolist(), "explore": explore, "temperature": float(temperature)}
+        acting = len(observation) == len(self.run.rollout)
+        (self.acts if acting else self.reanalysed).append(asked)
+        if acting and len(self.acts) == self.last:
+            self.run.stop("test")
+        rng = np.random.default_rng(asked["key"])
+        policy = np.where(legal, rng.random(legal.shape) ** (1 / asked["temperature"]), 0)
+        policy /= policy.sum(1, keepdims=True)
+        action = (policy.cumsum(1) > rng.random((len(legal), 1))).argmax(1)
+        return Plan(action.astype(np.int32), policy.astype(np.float32), rng.normal(size=(len(legal), 1)))
+
+
+def diced(folder: Path, last: int | None = None, **changes) -> Experiment:
+    """A run, new or to be resumed, that plays by `Dice` and learns for real."""
+    tiny = {
+        "env_steps": 120,
+        "act.random_steps": 12,
+        "network.width": 4,
+        "learn.unroll_steps": 1,
+        "learn.batch_size": 8,
+    }
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    config = override(Config("masked"), SMALL | tiny | {"reanalyse.batch_size": 8} | named)
+    there = folder.exists()
+    run = Experiment(config, RunFolder.open(folder) if there else RunFolder.create(folder, config), Masked)
+    run.planner = Dice(run, last)
+    if there:
+        assert run.restore() == []
+    return run
+
+
+def played(folder: Path, last: int | None = None, **changes) -> Experiment:
+    run = diced(folder, last, **changes)
+    run.run()
+    run.close()
+    return run
+
+
+def test_a_run_without_random_steps_learns_as_soon_as_there_is_something_to_learn_from(tmp_path):
+    assert played(tmp_path / "a", 3, act__random_steps=0).updates > 0
+
+
+def test_every_turn_of_self_play_and_reanalysis_has_a_key_of_its_own(tmp_path):
+    dice = played(tmp_path / "a", 12, act__random_steps=0).planner
+    keys = [tuple(asked["key"]) for asked in dice.acts + dice.reanalysed]
+    assert len(dice.reanalysed) >= 5 and len(dice.acts) == 12
+    # A turn's reanalysis is several searches with one key.
+    assert len(set(keys)) == 12 + len({tuple(asked["key"]) for asked in dice.reanalysed}) > 16
+
+
+def test_self_play_searches_with_noise_and_reanalysis_without(tmp_path):
+    dice = played(tmp_path / "a", 12, act__random_steps=0).planner
+    assert dice.acts and all(np.all(np.asarray(asked["explore"]) > 0) for asked in dice.acts)
+    assert dice.reanalysed and all(asked["explore"] is False for asked in dice.reanalysed)
+
+
+def test_random_steps_take_only_legal_actions(tmp_path):
+    assert played(tmp_path / "a", 30, act__random_steps=10**6).env_steps > 100
+
+
+def test_held_noise_takes_only_legal_actions(tmp_path):
+    run = played(tmp_path / "a", 30, act__hold_steps=2.0, act__temperature_last=50.0, act__random_steps=10**6)
+    assert run.env_steps > 100
+
+
+def test_held_noise_samples_the_policy_to_the_power_of_one_over_temperature(tmp_path):
+    run = diced(tmp_path / "a", act__environments=4000, act__hold_steps=1.001, act__temperature_last=1.0)
+    policy, legal = np.tile([0.6, 0.3, 0.1], (4000, 1)), np.ones((4000, 3), bool)
+    for temperature in (1.0, 2.0):
+        run.exploration[:] = temperature
+        wanted = policy[0] ** (1 / temperature)
+        share = np.bincount(run._held_action(policy, legal), minlength=3) / 4000
+        np.testing.assert_allclose(share, wanted / wanted.sum(), atol=0.03)
+
+
+def test_a_restored_run_stands_where_the_saved_one_stood(tmp_path):
+    saved = played(tmp_path / "a", 22)
+    assert saved.updates > 0 and saved.env_steps > 60
+    restored = diced(tmp_path / "a")
+    for counter in ("env_steps", "turn", "updates", "episodes", "owed_updates"):
+        assert getattr(restored, counter) == getattr(saved, counter), counter
+    assert (restored.replay.steps, restored.replay.total_steps) == (saved.replay.steps, saved.replay.total_steps)
+    for a, b in zip(*(jax.tree.leaves(eqx.filter(r.learner, eqx.is_array)) for r in (restored, saved)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_cut_in_two_ends_with_the_checkpoint_of_a_run_in_one(tmp_path):
+    played(tmp_path / "one")
+    cut = played(tmp_path / "two", 22)
+    assert 60 < cut.env_steps < 90
+    assert diced(tmp_path / "two").planner.acts == []
+    played(tmp_path / "two")
+    one, two = (Checkpoint(tmp_path / name).load() for name in ("one", "two"))
+    assert one.arrays.keys() == two.arrays.keys()
+    for name, array in one.arrays.items():
+        np.testing.assert_array_equal(array, two.arrays[name], err_msg=name)
+    assert one.state | {"seconds": 0} == two.state | {"seconds": 0}
+    assert one.replay_manifest == two.replay_manifest
 
 
 TRAIN = """

@@ -21,15 +21,15 @@ SPEC = EnvSpec("test", (3,), "float32", 2)
 CONFIG = LearnConfig(unroll_steps=3, n_step=2, discount=0.9, td_lambda=1.0, bootstrap="search", batch_size=16)
 
 
-def make_model(seed: int = 0) -> NetworkModel:
+def make_model(seed: int = 0, players: int = 1) -> NetworkModel:
     encoding = CategoricalEncoding(limit=20.0, bins=11)
-    network = make_network(NetworkConfig(width=8), (3,), 2, 11, 11, 1, jax.random.key(seed))
+    network = make_network(NetworkConfig(width=8), (3,), 2, 11, 11, players, jax.random.key(seed))
     # Heads start at 0, where every gradient behind them is 0 too.
     random = np.random.default_rng(seed)
     network = jax.tree.map(
         lambda x: x + 0.3 * random.normal(size=x.shape).astype(np.float32) if eqx.is_inexact_array(x) else x, network
     )
-    return NetworkModel(network, encoding, encoding, gamma=0.9, num_actions=2)
+    return NetworkModel(network, encoding, encoding, gamma=0.9, num_actions=2, players=players)
 
 
 def filled_replay(*, terminated: bool, length: int = 4, episodes: int = 8) -> Replay:
@@ -75,31 +75,33 @@ def one(batch):
     return jax.tree.map(lambda x: x[0], batch)
 
 
-class Still(eqx.Module):
-    """A network whose state is its observation and never changes."""
+class Stride(eqx.Module):
+    """A model whose state is its observation, and which every step of the dynamics moves by `stride`."""
 
-    def representation(self, observation):
+    stride: jax.Array
+
+    @property
+    def network(self):
+        return self
+
+    def represent(self, observation):
         return observation
 
     def dynamics(self, state, action):
-        return state
-
-
-class Plain:
-    network = Still()
-
-    def represent(self, observation):
-        return self.network.representation(observation)
+        return state + self.stride
 
 
 def test_the_gradient_into_the_dynamics_is_halved_each_step_and_the_heads_is_not():
     action = jnp.zeros((1, 4), jnp.int32)
 
-    def at(k):
-        return jax.grad(lambda o: unroll(Plain(), o, action)[:, k].sum())(jnp.ones((1, 3)))
+    def state_sum(observation, stride, k):
+        return unroll(Stride(stride), observation, action)[:, k].sum()
 
     for k in range(5):
-        np.testing.assert_allclose(at(k), 0.5**k)
+        observation, stride = jax.grad(state_sum, argnums=(0, 1))(jnp.ones((1, 3)), jnp.zeros(3), k)
+        np.testing.assert_allclose(observation, 0.5**k)
+        # The heads of step k reach the last dynamics call whole, the one before it by half, and so on.
+        np.testing.assert_allclose(stride, sum(0.5**calls for calls in range(k)))
 
 
 def terms(model, batch, config=CONFIG):
@@ -121,12 +123,76 @@ def test_a_masked_target_changes_nothing_and_a_real_one_does(field, mask, term):
     assert on.any() and not on.all()
     target = np.asarray(getattr(batch, field))
     where = on.reshape(*on.shape, *[1] * (target.ndim - on.ndim))
-    changed = target[..., ::-1] if field == "policy_target" else 1.0 - target
+    changed = 1.0 - target
     before = terms(model, batch)[term]
     masked = terms(model, batch._replace(**{field: np.where(where, target, changed)}))[term]
     real = terms(model, batch._replace(**{field: np.where(where, changed, target)}))[term]
     assert masked == pytest.approx(before, rel=1e-6)
     assert real != pytest.approx(before, rel=1e-3)
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms():
+    model, batch = make_model(), one(sample(filled_replay(terminated=True)))
+    total, _ = loss(model, model, batch, CONFIG)
+    weighted = {name: getattr(CONFIG, name.replace("_loss", "_weight")) * x for name, x in terms(model, batch).items()}
+    assert all(weighted.values())
+    assert float(total) == pytest.approx(sum(weighted.values()), rel=1e-5)
+
+
+def cross(target, logits):
+    return -(target * jax.nn.log_softmax(logits)).sum(-1)
+
+
+def reward_loss(model, batch, own):
+    """Of [B, K] rewards in the network's view, each predicted by the state after its action."""
+    states = unroll(model, batch.observation[:, 0], batch.action)
+    losses = [
+        cross(model.reward_encoding.encode(own[:, k]), model.reward_logits(states[:, k + 1])[:, 0]) for k in (0, 1, 2)
+    ]
+    return float(((np.stack(losses, 1) * batch.step_mask).sum(1) / batch.step_mask.sum(1)).mean())
+
+
+def test_the_reward_of_action_k_is_what_the_state_after_it_predicts():
+    model, batch = make_model(), one(sample(filled_replay(terminated=True)))
+    assert terms(model, batch)["reward_loss"] == pytest.approx(
+        reward_loss(model, batch, batch.reward[..., 0]), rel=1e-4
+    )
+
+
+def two_player_batch():
+    """Windows of a zero-sum game, in which anyone may move at any step."""
+    batch, random = one(sample(filled_replay(terminated=True))), np.random.default_rng(3)
+    both = np.array([1.0, -1.0], np.float32)
+    return batch._replace(
+        to_play=random.integers(0, 2, batch.to_play.shape).astype(np.int32),
+        reward=batch.reward * both,
+        partial_return=batch.partial_return * both,
+        bootstrap_discount=np.zeros_like(batch.bootstrap_discount),
+        bootstrap_value=batch.bootstrap_value * both,
+    )
+
+
+def test_the_value_target_of_step_k_is_in_the_view_of_who_moves_at_step_k():
+    model, batch = make_model(players=2), two_player_batch()
+    states = unroll(model, batch.observation[:, 0], batch.action)
+    z = np.where(batch.to_play == 0, batch.partial_return[..., 0], batch.partial_return[..., 1])
+    losses = [cross(model.value_encoding.encode(z[:, k]), model.value_logits(states[:, k])[:, 0]) for k in range(4)]
+    assert batch.value_mask.all()
+    expected = float((losses[0] + np.mean(losses[1:], 0)).mean())
+    assert terms(model, batch)["value_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_reward_of_action_k_is_in_the_view_of_who_took_it():
+    model, batch = make_model(players=2), two_player_batch()
+    own = np.where(batch.to_play[:, :-1] == 0, batch.reward[..., 0], batch.reward[..., 1])
+    assert terms(model, batch)["reward_loss"] == pytest.approx(reward_loss(model, batch, own), rel=1e-4)
+
+
+def test_the_reported_entropy_is_finite_where_a_target_is_exactly_zero():
+    model, batch = make_model(), one(sample(filled_replay(terminated=True)))
+    batch = batch._replace(policy_target=np.eye(2, dtype=np.float32)[batch.policy_target.argmax(-1)])
+    facts = loss(model, model, batch, CONFIG)[1]
+    assert float(facts["target_entropy"]) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_after_truncation_no_unrolled_loss_is_trained_and_after_termination_value_and_reward_are_zero():
@@ -193,6 +259,11 @@ def test_a_target_networks_value_of_a_game_is_that_of_whoever_moves_in_the_boots
     assert np.abs(own).min() > 0.01
     for b, player in enumerate(batch.bootstrap_to_play.ravel()):
         np.testing.assert_allclose(z[b, [player, 1 - player]], [own[b], -own[b]], rtol=1e-5)
+
+
+def test_the_value_target_bootstraps_from_the_search_value_unless_asked_otherwise():
+    batch = one(sample(filled_replay(terminated=False)))
+    np.testing.assert_allclose(value_target(batch, make_model(5), LearnConfig()), batch.value_target, rtol=1e-5)
 
 
 def leaves(model):

@@ -458,7 +458,7 @@ class Experiment:
             while not self.finished and self._stop is None:
                 steps = self.act()
                 self.turn += 1
-                if self.env_steps >= self.config.act.random_steps:
+                if self.env_steps >= self.config.act.random_steps and (self.started or self.replay.starts):
                     if not self.started:
                         self.begin_learning()
                     with self.clock(profile.REANALYSIS):

@@ -13,7 +13,10 @@ LENGTH = 4
 
 
 class Counter:
-    """Shows (its seed, the step); ends by rule after LENGTH steps, or by time limit where action 1 was the last."""
+    """Shows (its seed, the step); ends by rule after LENGTH steps, or by time limit where action 1 was the last.
+
+    Nothing is legal once it is over.
+    """
 
     spec = EnvSpec("counter", (2,), "float64", 2)
     seeds: list[int]
@@ -25,7 +28,7 @@ class Counter:
         over = self.step_count == LENGTH
         terminated, truncated = over and action == 0, over and action == 1
         observation = np.array([self.seed, self.step_count], float)
-        return TimeStep(observation, np.array([reward], np.float32), terminated, truncated, 0, np.ones(2, bool))
+        return TimeStep(observation, np.array([reward], np.float32), terminated, truncated, 0, np.full(2, not over))
 
     def reset(self, seed: int) -> TimeStep:
         self.seed, self.step_count = seed, 0
@@ -92,6 +95,18 @@ def test_every_episode_of_every_environment_and_worker_has_its_own_seed():
             rollout.step(plan([0, 0, 0]))
         seeds += [seed for env in rollout.envs for seed in env.seeds]
     assert len(seeds) == len(set(seeds)) == 2 * 3 * 3
+
+
+def test_another_run_seed_gives_other_episodes():
+    seeds = [Rollout(Counter, 3, seed=run).observation[:, 0].tolist() for run in (5, 6)]
+    assert not set(seeds[0]) & set(seeds[1])
+
+
+def test_an_episode_that_is_over_is_never_searched_without_a_legal_action():
+    rollout = Rollout(Counter, 2, seed=0)
+    for _ in range(LENGTH):
+        rollout.step(plan([0, 1]))
+    assert rollout.legal.all()
 
 
 def test_a_restored_rollout_goes_on_as_if_nothing_had_happened():

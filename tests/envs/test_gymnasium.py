@@ -98,6 +98,12 @@ def test_actions_are_counted_from_zero_whatever_the_start(start):
     np.testing.assert_array_equal(env.step(0).observation, [0])
 
 
+def test_an_action_is_taken_once_and_as_given():
+    env = adapted()
+    env.reset(0)
+    assert [int(env.step(action).observation[0]) for action in (1, 1, 0, 1)] == [1, 2, 1, 2]
+
+
 @pytest.mark.parametrize("reward", [2, 2.0, np.float64(2), np.array(2), np.array([2.0]), True + True])
 def test_rewards_of_any_number_type_become_one_float32(reward):
     env = adapted(reward=reward)

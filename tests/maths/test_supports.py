@@ -33,6 +33,13 @@ def test_h_is_the_papers_with_its_linear_term():
     np.testing.assert_allclose(h(BOTH_SIGNS), h_of_the_paper(BOTH_SIGNS), rtol=3e-7, atol=1e-15)
 
 
+@pytest.mark.parametrize("function", [h, h_inverse])
+def test_transform_and_inverse_are_finite_for_negative_numbers(function):
+    y = np.asarray(function(-ANY_SIZE))
+    assert np.isfinite(y).all()
+    assert (y[:-1] < 0).all()
+
+
 def test_h_is_odd_and_increasing():
     y = np.asarray(h(BOTH_SIGNS))
     np.testing.assert_array_equal(y, -y[::-1])
@@ -84,6 +91,11 @@ def test_hl_gauss_mass_is_the_normal_distributions():
     # N(0, 1) has 0.382925 within half a deviation, and 0.241730 from there to one and a half.
     middle = np.asarray(hl_gauss(jnp.float32(10.0), 21, 1.0))[9:12]
     np.testing.assert_allclose(middle, [0.241730, 0.382925, 0.241730], atol=1e-5)
+
+
+def test_hl_gauss_outside_the_support_is_that_of_the_last_bin():
+    ends = hl_gauss(jnp.array([0.0, 20.0]), 21, 0.75)
+    np.testing.assert_array_equal(hl_gauss(jnp.array([-1e6, 1e6]), 21, 0.75), ends)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.75, 3.0])

@@ -108,6 +108,13 @@ def test_absorbing_steps_after_termination_train_value_and_reward_to_zero_and_th
     assert batch.policy_mask.tolist() == [True, False, False, False]
 
 
+@pytest.mark.parametrize("terminated", [True, False])
+def test_the_policy_past_an_end_is_masked_and_not_trained_to_uniform(terminated):
+    batch = sample_of(episode(4, terminated=terminated), 2)
+    assert batch.policy_mask.tolist() == [True, True, False, False]
+    np.testing.assert_array_equal(batch.policy_target[2:], 0)
+
+
 def test_everything_past_a_truncation_is_masked():
     batch = sample_of(episode(4, terminated=False), 3)
     assert batch.step_mask.tolist() == [True, False, False]
@@ -122,6 +129,13 @@ def test_the_final_observation_is_real_and_is_repeated_after_it():
     assert batch.observation_mask.tolist() == [True, True, False, False]
 
 
+def test_each_unrolled_step_says_who_moves_there():
+    lane = episode(6, terminated=True)
+    for row, player in zip(lane, (0, 1, 1, 0, 1, 0, 0), strict=True):
+        row.to_play = player
+    assert sample_of(lane, 2).to_play.tolist() == [1, 0, 1, 0]
+
+
 def test_unroll_step_k_trains_on_the_reward_of_step_k():
     lane = episode(6, terminated=True)
     for t, row in enumerate(lane[:-1]):
@@ -129,9 +143,10 @@ def test_unroll_step_k_trains_on_the_reward_of_step_k():
     assert sample_of(lane, 2).reward[:, 0].tolist() == [2, 3, 4]
 
 
-def test_starts_reach_the_last_step_of_an_episode_and_leave_out_final_and_newest_rows():
+@pytest.mark.parametrize("alpha", [0.0, 1.0], ids=["uniform", "by-priority"])
+def test_starts_reach_the_last_step_of_an_episode_and_leave_out_final_and_newest_rows(alpha):
     lane = episode(4, terminated=True) + episode(3, terminated=False) + episode(5, terminated=True)[:2]
-    replay = filled([lane], spec_of(), 100)
+    replay = filled([lane], spec_of(), 100, priority_alpha=alpha)
     drawn = set(replay.sample(4, 256, unroll_steps=5, n_step=3, discount=1.0).index.ravel().tolist())
     assert drawn == {0, 1, 2, 3, 5, 6, 7, 9}
 

@@ -13,6 +13,7 @@ from search_reference import KEY, RULES, Table, label, plan, random_table
 import muzen.search
 from muzen.errors import SearchError
 from muzen.search import Gumbel, Puct, children, principal_variation, search
+from muzen.search.tree import records
 
 both_rules = pytest.mark.parametrize("rule", [Gumbel(), Puct()], ids=["gumbel", "puct"])
 ROOTS = np.arange(8)
@@ -42,7 +43,7 @@ def assert_same(first, second):
 
 @all_rules
 @few
-@given(tables)
+@given()
 def test_both_paths_give_the_same_answer(rule, table):
     xla, host = (plan(table, ROOTS, rule, explore=True, path=path) for path in ("xla", "host"))
     assert_same(xla, host)
@@ -51,7 +52,7 @@ def test_both_paths_give_the_same_answer(rule, table):
 
 @all_rules
 @settings(max_examples=4)
-@given(tables)
+@given()
 def test_a_batch_equals_its_rows_searched_alone(rule, table):
     whole = plan(table, ROOTS, rule)
     for row in ROOTS:
@@ -110,11 +111,21 @@ def test_scaling_rewards_values_and_bounds_together_changes_nothing(rule, table,
 
 @all_rules
 @few
-@given(tables)
+@given()
 def test_one_simulation_follows_the_prior(rule, table):
     found = plan(table, np.arange(64), rule, simulations=1)
     masked = np.where(table.legal, table.logits, -np.inf)
     np.testing.assert_array_equal(found.visits.argmax(-1), masked.argmax(-1))
+
+
+@both_rules
+def test_the_first_visit_below_a_node_follows_the_prior(rule):
+    table = random_table(25, 64, 4, illegal=0.3)
+    table.legal[:8] = np.arange(4) == 0
+    found = plan(table, np.arange(8), rule, simulations=2)
+    masked = np.where(table.legal, table.logits, -np.inf)
+    for root in range(8):
+        assert principal_variation(found.tree, root) == [0, masked[table.following[root, 0]].argmax()]
 
 
 @all_rules
@@ -138,6 +149,26 @@ def test_illegal_actions_are_never_visited_and_have_no_policy(rule):
         for action in line:
             assert table.legal[state, action]
             state = table.following[state, action]
+
+
+@both_rules
+def test_illegal_actions_change_nothing_for_the_legal_ones(rule):
+    table = random_table(23, 64, 3)
+    places, rng = np.array([2, 5, 9]), np.random.default_rng(0)
+
+    def wider(x):
+        """Ten actions of which three are legal; the others would be tempting."""
+        wide = rng.integers(0, 64, (64, 10, *x.shape[2:])).astype(x.dtype)
+        wide[:, places] = x
+        return wide
+
+    names = ("following", "reward", "discount", "logits")
+    other = table._replace(**{name: wider(getattr(table, name)) for name in names}, legal=np.zeros((64, 10), bool))
+    other.legal[:, places] = True
+    few, many = plan(table, np.arange(8), rule), plan(other, np.arange(8), rule)
+    np.testing.assert_array_equal(many.visits[:, places], few.visits)
+    np.testing.assert_array_equal(places[few.action], many.action)
+    np.testing.assert_allclose(many.policy[:, places], few.policy, atol=1e-6)
 
 
 @both_rules
@@ -189,6 +220,15 @@ def test_a_root_with_a_key_of_its_own_keeps_its_noise_whatever_else_is_searched(
     assert (same.visits == same.visits[0]).all() and (same.action == same.action[0]).all()
     fresh = plan(table, np.zeros(8), rule, key=keys, explore=True)
     assert len(np.unique(fresh.visits, axis=0)) > 1
+
+
+def test_gumbel_noise_is_added_to_logits_and_not_to_probabilities():
+    # The highest of logit + Gumbel noise is a sample of softmax(logits); of probability + noise it is nearly uniform.
+    share = np.array([0.6, 0.3, 0.1], np.float32)
+    table = random_table(24, 64, 3)
+    table = table._replace(logits=np.tile(np.log(share), (64, 1)))
+    found = plan(table, np.zeros(4000), Gumbel(), simulations=1, explore=True)
+    np.testing.assert_allclose(found.visits.mean(0), share, atol=0.03)
 
 
 def test_dirichlet_noise_mixes_into_legal_actions_only():
@@ -248,6 +288,43 @@ def test_a_childs_score_uses_its_reward_and_its_discounted_value(rule):
     assert found.action[0] == 2
 
 
+def test_the_interval_of_values_spans_reward_and_discounted_value():
+    table = one_step(reward=[1.0, 3.0, -2.0], value=[0.5, -4.0, 0.0], discount=0.5)
+    found = plan(table, [0], Puct(), simulations=40, max_depth=1)
+    np.testing.assert_allclose(found.tree.interval[0, 0], [-2.0, 1.25])
+
+
+def test_an_unvisited_action_counts_with_the_value_of_the_player_to_move():
+    table = one_step(reward=[[0.0, 4.0]] * 3, value=[[0.0, 0.0]] * 3)
+    table.value[0], table.to_play[:] = (5.0, -3.0), 1
+    found = plan(table, [0], Gumbel(), simulations=1)
+    # Player 1 has -3 from the network and 4 from one visit.
+    np.testing.assert_allclose(found.q[0], [4.0, 0.5, 0.5])
+
+
+def test_q_is_in_the_view_of_the_player_who_chooses_the_action():
+    table = random_table(26, 64, 3, players=3)
+    found = plan(table, np.arange(4), Puct())
+    to_play = records(found.tree)["to_play"]
+    below = [(to_play[root, node], c) for root, node in np.ndindex(4, 31) for c in children(found.tree, root, node)]
+    assert len(below) == 4 * 30
+    for player, child in below:
+        assert child.q == pytest.approx(child.reward[player] + child.discount * child.value[player], abs=1e-5)
+
+
+@both_rules
+def test_renaming_the_players_changes_nothing_else(rule):
+    table = random_table(27, 64, 4, players=2)
+    other = table._replace(
+        reward=table.reward[..., ::-1], value=table.value[:, ::-1], to_play=(1 - table.to_play).astype(np.int32)
+    )
+    first, second = plan(table, np.arange(16), rule), plan(other, np.arange(16), rule)
+    for field in ("parent", "action", "visits", "q"):
+        np.testing.assert_array_equal(records(first.tree)[field], records(second.tree)[field])
+    np.testing.assert_array_equal(first.value, second.value[:, ::-1])
+    np.testing.assert_array_equal(first.q, second.q)
+
+
 def test_root_value_is_the_visit_mean_with_the_network_value_included():
     table = one_step(reward=[1.0, 3.0, 2.0], value=[0.0] * 3)
     table = table._replace(value=table.value + np.array([[8.0], [0.0], [0.0], [0.0]], np.float32))
@@ -255,13 +332,16 @@ def test_root_value_is_the_visit_mean_with_the_network_value_included():
     np.testing.assert_allclose(found.value[0, 0], (8 + found.visits[0] @ [1, 3, 2]) / 41, rtol=1e-6)
 
 
-def test_an_empty_interval_lets_the_prior_decide():
+@pytest.mark.parametrize(
+    ("rule", "tolerance"),
+    [(Puct(), 0.04), (Gumbel(), 1e-5), (Gumbel(max_considered=2), 1e-5)],
+    ids=["puct", "gumbel", "gumbel-with-an-unvisited-action"],
+)
+def test_one_distinct_value_lets_the_prior_decide(rule, tolerance):
     table = one_step(reward=[200.0] * 3, value=[0.0] * 3, logits=[0.0, 2.0, 1.0])
-    found = plan(table, [0], Puct(), simulations=40, max_depth=1)
+    found = plan(table, [0], rule, simulations=40, max_depth=1)
     share = np.exp([0.0, 2.0, 1.0]) / np.exp([0.0, 2.0, 1.0]).sum()
-    np.testing.assert_allclose(found.policy[0], share, atol=0.04)
-    found = plan(table, [0], Gumbel(), simulations=40, max_depth=1)
-    np.testing.assert_allclose(found.policy[0], share, atol=1e-5)
+    np.testing.assert_allclose(found.policy[0], share, atol=tolerance)
 
 
 def test_a_span_floor_keeps_small_differences_small():
