@@ -18,7 +18,7 @@ LEGAL = np.array([True, False, True])
 class Hundred:
     """A model to which every state is worth 100 and every action the same."""
 
-    def initial(self, observation):
+    def initial(self, observation, to_play=None):
         size = len(observation)
         zeros = np.zeros((size, 3), np.float32)
         return Prediction(
