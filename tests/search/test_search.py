@@ -43,7 +43,7 @@ def assert_same(first, second):
 
 @all_rules
 @few
-@given()
+@given(tables)
 def test_both_paths_give_the_same_answer(rule, table):
     xla, host = (plan(table, ROOTS, rule, explore=True, path=path) for path in ("xla", "host"))
     assert_same(xla, host)
@@ -52,7 +52,7 @@ def test_both_paths_give_the_same_answer(rule, table):
 
 @all_rules
 @settings(max_examples=4)
-@given()
+@given(tables)
 def test_a_batch_equals_its_rows_searched_alone(rule, table):
     whole = plan(table, ROOTS, rule)
     for row in ROOTS:
@@ -111,7 +111,7 @@ def test_scaling_rewards_values_and_bounds_together_changes_nothing(rule, table,
 
 @all_rules
 @few
-@given()
+@given(tables)
 def test_one_simulation_follows_the_prior(rule, table):
     found = plan(table, np.arange(64), rule, simulations=1)
     masked = np.where(table.legal, table.logits, -np.inf)
