@@ -98,7 +98,6 @@ def test_run_folders_are_read_and_drawn(tmp_path):
         metrics = Metrics(folder.path)
         for row in made.rows:
             metrics.write(row)
-        metrics.close()
         if made.evaluation:
             folder.write_json("evaluation.json", made.evaluation)
         read = read_run(folder.path)
@@ -109,11 +108,27 @@ def test_run_folders_are_read_and_drawn(tmp_path):
     assert pixels(out).any()
 
 
-def test_a_damaged_evaluation_is_named(tmp_path):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "{}",
+        '{"mean_return": "x", "ci95": [1, 2], "returns": [1]}',
+        '{"mean_return": 1, "ci95": [1], "returns": [1]}',
+        '{"mean_return": 1, "ci95": [1, 2], "returns": [null]}',
+        '{"mean_return": NaN, "ci95": [1, 2], "returns": [1]}',
+    ],
+)
+def test_a_damaged_evaluation_is_named(tmp_path, text):
     folder = RunFolder.create(tmp_path / "run", Config("CartPole-v1"))
-    (folder.path / "evaluation.json").write_text("{")
+    (folder.path / "evaluation.json").write_text(text)
     with pytest.raises(RunDamagedError, match=r"evaluation\.json"):
         plot_runs([folder.path], tmp_path / "learning.png")
+
+
+def test_an_interval_beside_its_mean_is_drawn(tmp_path):
+    beside = dataclasses.replace(curve(), evaluation={"mean_return": 1.0, "ci95": (1.5, 2.0), "returns": [1.0]})
+    assert pixels(draw([beside], tmp_path / "learning.png")).any()
 
 
 def test_a_folder_of_run_folders_stands_for_the_runs_in_it(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from muzen.config import Config
-from muzen.errors import RunNotFoundError, StorageError
+from muzen.errors import RunDamagedError, RunNotFoundError, StorageError
 from muzen.runs import RunFolder, read_metrics
 from muzen.runs.folder import read_json
 
@@ -117,7 +118,18 @@ def read_run(folder: Path) -> Curve:
     """
     config = RunFolder.open(folder).config
     evaluation = folder / "evaluation.json"
-    return Curve(config, read_metrics(folder), read_json(evaluation) if evaluation.is_file() else {})
+    return Curve(config, read_metrics(folder), _read_evaluation(evaluation) if evaluation.exists() else {})
+
+
+def _read_evaluation(path: Path) -> dict[str, Any]:
+    """An evaluation, with the numbers that are drawn."""
+    data = read_json(path)
+    mean, interval, returns = (data.get(name) for name in ("mean_return", "ci95", "returns"))
+    if isinstance(interval, list) and len(interval) == 2 and isinstance(returns, list):
+        numbers = [mean, *interval, *returns]
+        if all(isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < math.inf for x in numbers):
+            return data
+    raise RunDamagedError(f"{path}: mean_return, ci95 and returns are not numbers; restore the file or delete it")
 
 
 def draw(curves: Sequence[Curve], out: str | Path) -> Path:
@@ -224,9 +236,11 @@ def _draw_final(axes: Axes, named: dict[str, list[Curve]]) -> None:
         for curve in evaluated:
             x, mean = len(labels), curve.evaluation["mean_return"]
             low, high = curve.evaluation["ci95"]
-            returns = np.array(curve.evaluation.get("returns", []))
+            returns = np.array(curve.evaluation["returns"])
             axes.plot(x + rng.uniform(-0.22, 0.22, len(returns)), returns, ".", color=colour, alpha=0.2, markersize=5)
-            axes.errorbar(x, mean, [[mean - low], [high - mean]], fmt="o", color=colour, markersize=6, capsize=4)
+            # A mean may lie outside an interval of resampled ones by rounding; a bar of negative length is an error.
+            bar = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
+            axes.errorbar(x, mean, bar, fmt="o", color=colour, markersize=6, capsize=4)
             labels.append(f"seed {curve.config.seed}\n{mean:.4g}")
         if len(evaluated) > 1:
             from muzen.evaluate import confidence_interval  # loads jax, which nothing else here needs
