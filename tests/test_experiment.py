@@ -266,8 +266,10 @@ def diced(folder: Path, last: int | None = None, **changes) -> Experiment:
     return run
 
 
-def played(folder: Path, last: int | None = None, **changes) -> Experiment:
+def played(folder: Path, last: int | None = None, learns: bool = True, **changes) -> Experiment:
     run = diced(folder, last, **changes)
+    if not learns:
+        run.learn = lambda steps: None
     run.run()
     run.close()
     return run
@@ -278,7 +280,7 @@ def test_a_run_without_random_steps_learns_as_soon_as_there_is_something_to_lear
 
 
 def test_every_turn_of_self_play_and_reanalysis_has_a_key_of_its_own(tmp_path):
-    dice = played(tmp_path / "a", 12, act__random_steps=0).planner
+    dice = played(tmp_path / "a", 12, learns=False, act__random_steps=0).planner
     keys = [tuple(asked["key"]) for asked in dice.acts + dice.reanalysed]
     assert len(dice.reanalysed) >= 5 and len(dice.acts) == 12
     # A turn's reanalysis is several searches with one key.
@@ -286,7 +288,7 @@ def test_every_turn_of_self_play_and_reanalysis_has_a_key_of_its_own(tmp_path):
 
 
 def test_self_play_searches_with_noise_and_reanalysis_without(tmp_path):
-    dice = played(tmp_path / "a", 12, act__random_steps=0).planner
+    dice = played(tmp_path / "a", 12, learns=False, act__random_steps=0).planner
     assert dice.acts and all(np.all(np.asarray(asked["explore"]) > 0) for asked in dice.acts)
     assert dice.reanalysed and all(asked["explore"] is False for asked in dice.reanalysed)
 

@@ -104,8 +104,11 @@ def test_the_gradient_into_the_dynamics_is_halved_each_step_and_the_heads_is_not
         np.testing.assert_allclose(stride, sum(0.5**calls for calls in range(k)))
 
 
+compiled_loss = eqx.filter_jit(loss)
+
+
 def terms(model, batch, config=CONFIG):
-    return {k: float(v) for k, v in loss(model, model, batch, config)[1].items() if k.endswith("_loss")}
+    return {k: float(v) for k, v in compiled_loss(model, model, batch, config)[1].items() if k.endswith("_loss")}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_a_masked_target_changes_nothing_and_a_real_one_does(field, mask, term):
 
 def test_the_loss_is_the_weighted_sum_of_its_terms():
     model, batch = make_model(), one(sample(filled_replay(terminated=True)))
-    total, _ = loss(model, model, batch, CONFIG)
+    total, _ = compiled_loss(model, model, batch, CONFIG)
     weighted = {name: getattr(CONFIG, name.replace("_loss", "_weight")) * x for name, x in terms(model, batch).items()}
     assert all(weighted.values())
     assert float(total) == pytest.approx(sum(weighted.values()), rel=1e-5)
@@ -191,7 +194,7 @@ def test_the_reward_of_action_k_is_in_the_view_of_who_took_it():
 def test_the_reported_entropy_is_finite_where_a_target_is_exactly_zero():
     model, batch = make_model(), one(sample(filled_replay(terminated=True)))
     batch = batch._replace(policy_target=np.eye(2, dtype=np.float32)[batch.policy_target.argmax(-1)])
-    facts = loss(model, model, batch, CONFIG)[1]
+    facts = compiled_loss(model, model, batch, CONFIG)[1]
     assert float(facts["target_entropy"]) == pytest.approx(0.0, abs=1e-6)
 
 

@@ -1,24 +1,27 @@
-"""Plant a bug in a copy of the package, and see which claims fail there."""
+"""Plant a bug in a copy of the package, and see how the claims about it end there."""
 
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+import witness
 from plant import Plant
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE = REPOSITORY / "src" / "muzen"
-MOST_SECONDS = 600
-# How a claim ended, beside errors in words.
-PASSED, FAILED = "passed", "failed"
+MOST_SECONDS = 900
+# Each run of claims is a process of its own. Most of its start would be importing libraries: where processes can be
+# forked, one has imported them already, and nothing of Muzen.
+PROCESSES = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+if sys.platform == "linux":
+    PROCESSES.set_forkserver_preload(["equinox", "gymnasium", "jax", "numba", "optax", "pytest"])
 
 
 def planted(plant: Plant) -> str:
@@ -37,7 +40,7 @@ def planted(plant: Plant) -> str:
 
 
 def outcomes(plant: Plant) -> dict[str, str]:
-    """How each of the plant's claims ended where its bug is planted."""
+    """How each of the plant's claims ended where its bug is planted; see `run`."""
     return run(plant.claims, plant.path, {plant.file: planted(plant)})
 
 
@@ -51,7 +54,7 @@ def groups(plants: Iterable[Plant]) -> dict[tuple[str, str], tuple[str, ...]]:
 
 
 def run(claims: tuple[str, ...], path: str = "host", changed: dict[str, str] | None = None) -> dict[str, str]:
-    """Run claims against a fresh copy of the package.
+    """Run claims against a fresh copy of the package, in a process of its own.
 
     Args:
       claims: node ids.
@@ -59,38 +62,24 @@ def run(claims: tuple[str, ...], path: str = "host", changed: dict[str, str] | N
       changed: text in place of a file's own, by its name below `src/muzen`.
 
     Returns:
-      By claim: `PASSED`; `FAILED` where an assertion of the claim itself did not hold; or what else became of it.
+      By claim: `witness.PASSED`; `witness.FAILED` where an assertion of the claim itself did not hold; or what else
+      became of it.
     """
-    with tempfile.TemporaryDirectory(prefix="muzen-planted-") as folder:
-        copy, report = Path(folder) / "src", Path(folder) / "outcomes.json"
+    with tempfile.TemporaryDirectory(prefix="muzen-planted-") as name:
+        folder = Path(name)
         # Without compiled kernels: Numba looks only at the file of a function, not at the files of those it calls.
-        shutil.copytree(SOURCE, copy / "muzen", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(SOURCE, folder / "src" / "muzen", ignore=shutil.ignore_patterns("__pycache__"))
         for file, text in (changed or {}).items():
-            (copy / "muzen" / file).write_text(text, encoding="utf-8")
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(copy), str(Path(__file__).parent)]),
-            "NUMBA_CACHE_DIR": str(Path(folder) / "numba"),
-            "JAX_ENABLE_COMPILATION_CACHE": "false",
-            "MUZEN_PLANTED_REPORT": str(report),
-            "MUZEN_PLANTED_PATH": path,
-        }
-        environment.pop("PYTEST_ADDOPTS", None)
-        options = ["-p", "witness", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "addopts=--import-mode=importlib"]
-        if not any("tests/search/" in name for name in claims):
-            # Kernels of replay and returns as plain Python: the same statements, without seconds of compiling.
-            environment["NUMBA_DISABLE_JIT"] = "1"
-            options += ["-W", "ignore:overflow encountered:RuntimeWarning"]
-        try:
-            ended = subprocess.run(
-                [sys.executable, "-m", "pytest", "-q", *options, *claims],
-                cwd=REPOSITORY,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=MOST_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
+            (folder / "src" / "muzen" / file).write_text(text, encoding="utf-8")
+        compiled = any("tests/search/" in claim for claim in claims)
+        process = PROCESSES.Process(target=witness.run, args=(folder, REPOSITORY, claims, path, compiled))
+        process.start()
+        process.join(MOST_SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
             return dict.fromkeys(claims, f"still ran after {MOST_SECONDS} s")
-        seen = json.loads(report.read_text()) if report.exists() else {}
-        said = " | ".join((ended.stdout + ended.stderr).strip().splitlines()[-3:])
-        return {name: seen.get(name, f"did not run: {said}") for name in claims}
+        report, log = folder / witness.REPORT, folder / witness.LOG
+        ended = json.loads(report.read_text()) if report.exists() else {}
+        said = " | ".join(log.read_text().strip().splitlines()[-3:]) if log.exists() else ""
+        return {claim: ended.get(claim, f"did not run: {said}") for claim in claims}

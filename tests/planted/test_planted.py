@@ -8,8 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from planting import FAILED, PASSED, REPOSITORY, groups, outcomes, planted, run
+from planting import REPOSITORY, groups, outcomes, planted, run
 from plants import ABSENT, PLANTS, TRAPS
+from witness import FAILED, PASSED
 
 EXAMPLE = next(plant for plant in PLANTS if plant.file == "maths/priorities.py")
 

@@ -267,8 +267,10 @@ PLANTS = [
         "two-hot has no mass on a bin that is hit exactly, the last one too",
         "maths/supports.py",
         "jnp.maximum(0.0, 1.0 - jnp.abs(position[..., None] - np.arange(bins, dtype=np.float32)))",
-        "(jnp.ceil(position) - position)[..., None] * jax.nn.one_hot(jnp.floor(position), bins) + (\n"
-        "        position - jnp.floor(position)\n    )[..., None] * jax.nn.one_hot(jnp.ceil(position), bins)",
+        "sum(\n"
+        "        jnp.where(np.arange(bins) == near[..., None], jnp.abs(position - far)[..., None], 0.0)\n"
+        "        for near, far in __import__('itertools').permutations((jnp.floor(position), jnp.ceil(position)))\n"
+        "    )",
         claim(SUPPORTS, "test_two_hot_of_worked_numbers"),
     ),
     Plant(
