@@ -62,7 +62,7 @@ def random_table(seed, states, actions, players=1, *, illegal=0.0, ends=0.0, spr
     )
 
 
-def plan(table, state, rule, simulations=30, path="xla", **options):
+def plan(table, state, rule, simulations=30, path="auto", **options):
     state = np.atleast_1d(np.asarray(state, np.int32))
     found = search(
         table,
