@@ -171,7 +171,7 @@ def test_what_was_played_and_searched_again_is_what_is_trained_on(seed):
     rng, lanes, capacity, turns = np.random.default_rng(seed), 3, 12, 40
     rollout = Rollout(Diary, lanes, seed)
     replay = Replay(rollout.spec, ReplayConfig(max_steps=capacity * lanes), lanes, seed)
-    plans = [[] for _ in range(lanes)]
+    plans, searched, dropped = [[] for _ in range(lanes)], [], 0
     for _ in range(turns):
         policy = rng.dirichlet(np.ones(3), lanes).astype(np.float32)
         value = rng.normal(size=(lanes, 2)).astype(np.float32)
@@ -179,11 +179,15 @@ def test_what_was_played_and_searched_again_is_what_is_trained_on(seed):
         for lane, plan in zip(plans, zip(policy, value, strict=True), strict=True):
             lane.append(plan)
         replay.add(np.arange(lanes), rollout.step(Plan(action, policy, value))[0])
-        index = replay.positions(2)
-        fresh = rng.dirichlet(np.ones(3), len(index)), rng.normal(size=(len(index), 2))
-        replay.write_targets(index, *fresh)
-        for i, new in zip(index, zip(*fresh, strict=True), strict=True):
-            plans[i % lanes][i // lanes] = new
+        fresh = replay.positions(4), rng.dirichlet(np.ones(3), 4), rng.normal(size=(4, 2))
+        searched.append(fresh)
+        if len(searched) > 6:  # a search takes its time; meanwhile its row may be evicted
+            index, policy, value = searched.pop(0)
+            written = replay.write_targets(index, policy, value)
+            for i, plan in zip(index, zip(policy, value, strict=True), strict=True):
+                plans[i % lanes][i // lanes] = plan
+            dropped += len(index) - written
+    assert dropped > 0
     diaries = [as_lane(env, p) for env, p in zip(rollout.envs, plans, strict=True)]
     assert [len(lane) for lane in diaries] == [turns] * lanes
     for lam, correct in ((1.0, False), (0.7, True)):
