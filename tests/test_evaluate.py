@@ -167,6 +167,22 @@ def test_in_a_game_the_agent_has_every_seat_in_turn_against_random_opponents():
     assert evaluate(agent, CountUp, episodes=LANES + 4, seed=4)["lengths"] != result["lengths"]
 
 
+def test_random_opponents_take_only_legal_moves():
+    moves = []
+
+    class ByTwo(CountUp):
+        def _now(self, reward: list[float]) -> TimeStep:
+            return super()._now(reward)._replace(legal=np.array([self.player == 0, True]))
+
+        def step(self, action: int) -> TimeStep:
+            moves.append((self.player, action))
+            return super().step(action)
+
+    agent = Agent(None, FixedPlanner(), ByTwo.spec)  # type: ignore[arg-type]
+    evaluate(agent, ByTwo, episodes=1, seed=3)
+    assert {action for player, action in moves if player > 0} == {1}
+
+
 def test_the_summary_of_a_game_says_what_its_number_is():
     agent = Agent(None, FixedPlanner(), CountUp.spec)  # type: ignore[arg-type]
     said = returns(evaluate(agent, CountUp, episodes=6, seed=0))

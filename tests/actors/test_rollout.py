@@ -156,6 +156,18 @@ def test_a_share_of_episodes_begins_with_random_moves_and_the_others_do_not():
     assert openings(1.0, 3) == always and openings(1.0, 3, seed=2) != always
 
 
+def test_a_random_opening_takes_only_legal_moves():
+    class OnlyOne(Counter):
+        def _now(self, reward: float, action: int | None) -> TimeStep:
+            now = super()._now(reward, action)
+            return now._replace(legal=now.legal & np.array([False, True]))
+
+    rollout = Rollout(OnlyOne, 20, seed=3, random_openings=1.0, opening_moves=3)
+    for _ in range(3):
+        rows, _, _ = rollout.step(plan([1] * 20))
+        np.testing.assert_array_equal(rows.action, 1)
+
+
 def test_a_restored_rollout_finishes_the_opening_that_it_was_in():
     first = Rollout(Counter, 4, seed=3, random_openings=1.0, opening_moves=3)
     second = Rollout(Counter, 4, seed=3, random_openings=1.0, opening_moves=3)

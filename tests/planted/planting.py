@@ -17,6 +17,8 @@ from plant import Plant
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE = REPOSITORY / "src" / "muzen"
 MOST_SECONDS = 900
+# Claims that search for real: their kernels must be compiled.
+SEARCHING = ("tests/search/", "tests/test_two_players.py")
 # Each run of claims is a process of its own. Most of its start would be importing libraries: where processes can be
 # forked, one has imported them already, and nothing of Muzen.
 PROCESSES = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
@@ -71,7 +73,7 @@ def run(claims: tuple[str, ...], path: str = "host", changed: dict[str, str] | N
         shutil.copytree(SOURCE, folder / "src" / "muzen", ignore=shutil.ignore_patterns("__pycache__"))
         for file, text in (changed or {}).items():
             (folder / "src" / "muzen" / file).write_text(text, encoding="utf-8")
-        compiled = any("tests/search/" in claim for claim in claims)
+        compiled = any(claim.startswith(SEARCHING) for claim in claims)
         process = PROCESSES.Process(target=witness.run, args=(folder, REPOSITORY, claims, path, compiled))
         process.start()
         process.join(MOST_SECONDS)

@@ -67,6 +67,8 @@ def work(request) -> Iterator[Work]:
 @pytest.mark.planted
 @pytest.mark.parametrize("plant", PLANTS, ids=str)
 def test_the_claims_catch(plant, work, record_property):
+    if plant.file == "envs/openspiel.py":
+        pytest.importorskip("pyspiel")
     ended = work.plants[str(plant)].result()
     caught = set(ended.values()) == {FAILED}
     record_property("plant", [plant.trap, plant.face, list(plant.claims), caught])

@@ -216,6 +216,14 @@ PLANTS = [
     ),
     Plant(
         27,
+        "resume draws held noise anew",
+        "experiment.py",
+        'self.drawn = saved.arrays["rollout/drawn"]',
+        "pass",
+        claim(EXPERIMENT, CUT),
+    ),
+    Plant(
+        27,
         "resume starts with an empty replay",
         "experiment.py",
         "self.replay = Replay.load(saved.replay_folder, saved.replay_manifest or {}, self.spec, self.config.replay)",

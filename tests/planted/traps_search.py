@@ -120,6 +120,14 @@ PLANTS = [
         claim("test_experiment.py", "test_every_turn_of_self_play_and_reanalysis_has_a_key_of_its_own"),
     ),
     Plant(
+        3,
+        "every environment of a run searches with the same noise",
+        "experiment.py",
+        "jax.random.fold_in(jax.random.fold_in(key, i), turn)",
+        "jax.random.fold_in(key, turn)",
+        claim("test_experiment.py", "test_noise_is_fresh_in_the_first_environment_and_held_in_the_last"),
+    ),
+    Plant(
         4,
         "Gumbel scores add probabilities in place of logits",
         "search/gumbel.py",
@@ -285,6 +293,22 @@ PLANTS = [
         "return self._store.rows.legal[self._places(index)]",
         "return np.ones((*np.shape(index), self.spec.num_actions), bool)",
         claim("replay/test_buffer.py", "test_legal_actions_players_and_observations_of_ids"),
+    ),
+    Plant(
+        11,
+        "random openings take illegal actions",
+        "actors/rollout.py",
+        "possible = np.flatnonzero(legal[i])",
+        "possible = np.arange(legal.shape[1])",
+        claim("actors/test_rollout.py", "test_a_random_opening_takes_only_legal_moves"),
+    ),
+    Plant(
+        11,
+        "random opponents take illegal actions",
+        "evaluate.py",
+        "np.flatnonzero(self.now.legal)",
+        "len(self.now.legal)",
+        claim("test_evaluate.py", "test_random_opponents_take_only_legal_moves"),
     ),
     Plant(
         11,

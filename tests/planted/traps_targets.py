@@ -46,6 +46,33 @@ PLANTS = [
     ),
     Plant(
         1,
+        "a value target bootstraps in the view of the root's player",
+        "replay/windows.py",
+        "out.bootstrap_to_play[b, k] = rows.to_play[row]",
+        "out.bootstrap_to_play[b, k] = rows.to_play[base + slot]",
+        claim(WINDOWS, "test_each_value_target_says_who_moves_where_it_bootstraps"),
+    ),
+    Plant(
+        1,
+        "the target network's value taken for player 0's, whoever moves",
+        "learner.py",
+        "target.initial(flat, to_play)",
+        "target.initial(flat)",
+        claim(LEARNER, "test_a_target_networks_value_of_a_game_is_that_of_whoever_moves_in_the_bootstrap_row"),
+    ),
+    Plant(
+        1,
+        "the search value stored for player 0, whoever moves",
+        "agent.py",
+        "model.every_view(own, np.asarray(to_play))",
+        "model.every_view(own, np.zeros_like(to_play))",
+        claim(
+            "test_two_players.py",
+            "test_a_planned_value_is_the_policys_mean_of_q_for_the_mover_and_its_negative_for_the_other[2]",
+        ),
+    ),
+    Plant(
+        1,
         "a predicted reward given to who moves next",
         "networks/model.py",
         "_decoded(self.reward_encoding, reward_logits), actor)",
@@ -127,6 +154,17 @@ PLANTS = [
         "after = _rows(jax.tree.map(lambda s: s[:, 1:], states))",
         "after = _rows(jax.tree.map(lambda s: s[:, :-1], states))",
         claim(LEARNER, "test_the_reward_of_action_k_is_what_the_state_after_it_predicts"),
+    ),
+    Plant(
+        16,
+        "a step of a game pays all that was paid before it, too",
+        "envs/openspiel.py",
+        "(returns - self._returns).astype(np.float32)",
+        "returns.astype(np.float32)",
+        claim(
+            "envs/test_openspiel.py",
+            "test_the_rewards_of_an_episode_add_up_to_the_returns_and_its_end_has_an_observation[2048(max_tile=16)]",
+        ),
     ),
     Plant(
         17,

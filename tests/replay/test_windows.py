@@ -136,6 +136,13 @@ def test_each_unrolled_step_says_who_moves_there():
     assert sample_of(lane, 2).to_play.tolist() == [1, 0, 1, 0]
 
 
+def test_each_value_target_says_who_moves_where_it_bootstraps():
+    lane = episode(8, terminated=True)
+    for row, player in zip(lane, (0, 1, 1, 0, 1, 0, 0, 1, 1), strict=True):
+        row.to_play = player
+    assert sample_of(lane, 1, n_step=3).bootstrap_to_play.tolist() == [1, 0, 0, 1]
+
+
 def test_unroll_step_k_trains_on_the_reward_of_step_k():
     lane = episode(6, terminated=True)
     for t, row in enumerate(lane[:-1]):
