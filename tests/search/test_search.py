@@ -133,6 +133,9 @@ def test_equal_scores_go_to_the_lowest_action(rule):
     table = random_table(7, 64, 4)
     table = table._replace(logits=np.zeros_like(table.logits))
     assert (plan(table, np.arange(64), rule, simulations=1).action == 0).all()
+    table = table._replace(reward=np.zeros_like(table.reward), value=np.zeros_like(table.value))
+    found = plan(table, np.arange(8), rule, simulations=6)
+    assert (found.visits == [2, 2, 1, 1]).all() and (found.action == 0).all()
 
 
 @all_rules
