@@ -22,7 +22,7 @@ import numpy as np
 from muzen.config import Config
 from muzen.envs import spec_of
 from muzen.experiment import UPDATES_PER_CALL, make_model
-from muzen.learner import Report, init_learner, loss, make_learn, make_optimizer, trainable
+from muzen.learner import Report, init_learner, loss, make_learn, make_optimizer, sample, trainable
 from muzen.presets import preset
 from muzen.replay import Replay, Rows
 from muzen.types import EnvSpec
@@ -66,16 +66,7 @@ def programs(config: Config, spec: EnvSpec):
     state = init_learner(model, optimizer)
 
     def batch():
-        return replay.sample(
-            UPDATES_PER_CALL,
-            learn.batch_size,
-            unroll_steps=learn.unroll_steps,
-            n_step=learn.n_step,
-            discount=learn.discount,
-            td_lambda=learn.td_lambda,
-            correct_off_policy=learn.correct_off_policy,
-            bootstrap_observation=learn.bootstrap == "target",
-        )
+        return sample(replay, UPDATES_PER_CALL, learn)
 
     parameters, rest = eqx.partition(model, trainable(model))
 

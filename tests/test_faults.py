@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_experiment import StopAt, same, small, table, weights
+from wrapped_file import WrappedFile
 
 import muzen
 import muzen.files
@@ -48,20 +49,12 @@ class Disk:
         return fits
 
 
-class Written:
+class Written(WrappedFile):
     """A file on that disk."""
 
     def __init__(self, file, disk):
-        self.file, self.disk = file, disk
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
+        super().__init__(file)
+        self.disk = disk
 
     def write(self, data):
         fits = self.disk.take(len(data))

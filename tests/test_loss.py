@@ -16,7 +16,7 @@ from learner_reference import ACTIONS, TERMS, Sequence, Tiny, as_jax, random_wei
 from replay_reference import episode, filled, random_lanes, spec_of, starts_of
 
 from muzen.config import LearnConfig
-from muzen.learner import loss
+from muzen.learner import loss, sample
 from muzen.maths.supports import CategoricalEncoding
 from muzen.networks import NetworkModel
 
@@ -59,17 +59,7 @@ def sampled(lanes, players, config, capacity=1000, **replay):
     stored = filled(lanes, spec_of(players, ACTIONS), capacity * len(lanes), **replay)
     starts = np.array(starts_of(lanes, capacity))
     stored.update_priorities(starts, 0.1 + starts % 5)
-    batch = stored.sample(
-        1,
-        config.batch_size,
-        unroll_steps=config.unroll_steps,
-        n_step=config.n_step,
-        discount=config.discount,
-        td_lambda=config.td_lambda,
-        correct_off_policy=config.correct_off_policy,
-        bootstrap_observation=config.bootstrap == "target",
-    )
-    batch = jax.tree.map(lambda x: x[0], batch)
+    batch = jax.tree.map(lambda x: x[0], sample(stored, 1, config))
     named = zip(batch.index, batch.action, batch.weight, strict=True)
     return batch, [Sequence(lanes[i % len(lanes)], i // len(lanes), a, w) for i, a, w in named]
 

@@ -15,6 +15,7 @@ from muzen.envs import EnvLike, GymnasiumEnvironment, OpenSpielEnvironment, env_
 from muzen.envs.gymnasium import supported_action_space, supported_observation_space
 from muzen.envs.trial import Trial, failure_of, first_difference, play_randomly, trajectory
 from muzen.errors import UnsupportedSpaceError
+from muzen.networks import is_convolutional
 from muzen.presets import GAMES, PRESETS, preset
 from muzen.types import Environment, EnvSpec
 
@@ -346,8 +347,8 @@ def _uses(spec: EnvSpec, config: Config | None) -> tuple[str, ...]:
     shape = f"{int(np.prod(spec.observation_shape))} numbers"
     if len(spec.observation_shape) == 3:
         shape = "{} planes of {} x {}".format(*spec.observation_shape)
-    convolutional = network.kind == "resnet" or (network.kind == "auto" and len(spec.observation_shape) == 3)
-    kind = f"convolutions, {network.channels} channels" if convolutional else f"MLP, width {network.width}"
+    convolutions, mlp = f"convolutions, {network.channels} channels", f"MLP, width {network.width}"
+    kind = convolutions if is_convolutional(network, spec.observation_shape) else mlp
     seen = "one-hot" if spec.discrete_observation else "normalised" if network.normalise_observations else "as they are"
     return (
         f"settings      {source}; {settings.env_steps:,} environment steps",

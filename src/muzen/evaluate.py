@@ -64,11 +64,10 @@ def evaluate(
     max_steps = agent.max_steps if max_steps is None else max_steps
     lanes = [_Lane(make(), agent.spec.players, seed) for _ in range(min(LANES, episodes))]
     totals, lengths = np.zeros((episodes, agent.spec.players)), np.zeros(episodes, int)
-    key, following, done, cut = jax.random.key(seed), 0, 0, 0
+    key, following, done, cut = jax.random.key(seed), len(lanes), 0, 0
     try:
-        for lane in lanes:
-            lane.begin(following)
-            following += 1
+        for i, lane in enumerate(lanes):
+            lane.begin(i)
         while done < episodes:
             plan = agent.planner.plan(
                 agent.model,

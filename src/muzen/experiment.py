@@ -32,7 +32,7 @@ from muzen.config import Config, SearchConfig
 from muzen.diagnose import Health
 from muzen.errors import NonFiniteLossError, RunDamagedError
 from muzen.evaluate import evaluate
-from muzen.learner import Report, init_learner, make_learn, make_optimizer
+from muzen.learner import Report, init_learner, make_learn, make_optimizer, sample
 from muzen.maths.schedules import visit_temperature
 from muzen.maths.supports import CategoricalEncoding, make_encoding
 from muzen.networks import Network, NetworkModel, check_network, make_network
@@ -102,7 +102,6 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
     reward = reward_encoding or make_encoding(config.reward, limit=1.0)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     if network is None:
-        kind = config.network.kind
         network = make_network(
             config.network,
             spec.observation_shape,
@@ -114,7 +113,6 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
             zero_sum=spec.zero_sum,
             learn_legal=config.network.learn_legal and not spec.always_legal,
             learn_to_play=not spec.alternating,
-            convolutional=kind == "resnet" or (kind == "auto" and len(spec.observation_shape) == 3),
         )
     elif isinstance(network, type) or (callable(network) and not hasattr(network, "dynamics")):
         network = network(spec, key)
@@ -390,16 +388,7 @@ class Experiment:
         while self.owed_updates >= self.updates_per_call:
             self.owed_updates -= self.updates_per_call
             with self.clock(profile.BATCH):
-                batches = self.replay.sample(
-                    self.updates_per_call,
-                    config.batch_size,
-                    unroll_steps=config.unroll_steps,
-                    n_step=config.n_step,
-                    discount=config.discount,
-                    td_lambda=config.td_lambda,
-                    correct_off_policy=config.correct_off_policy,
-                    bootstrap_observation=config.bootstrap == "target",
-                )
+                batches = sample(self.replay, self.updates_per_call, config)
                 if config.augment and self.symmetries:
                     batches = augment(batches, self.symmetries, self.rng)
             with self.clock(profile.LEARNING):

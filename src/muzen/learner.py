@@ -20,6 +20,7 @@ from muzen.maths.losses import (
 )
 from muzen.maths.schedules import learning_rate
 from muzen.networks import NetworkModel
+from muzen.replay import Batch, Replay
 from muzen.types import Array
 
 # The gradient that enters the dynamics from the next step is halved, MuZero (arXiv:1911.08265) appendix G.
@@ -94,6 +95,20 @@ def init_learner(model: NetworkModel, optimizer: optax.GradientTransformation) -
     parameters, _ = eqx.partition(model, trainable(model))
     model, target, average = (jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, model) for _ in range(3))
     return LearnerState(model, target, average, optimizer.init(parameters), jnp.zeros((), jnp.int32))
+
+
+def sample(replay: Replay, count: int, config: LearnConfig) -> Batch:
+    """`count` batches of windows as the settings ask for them; leading axes [count, B]."""
+    return replay.sample(
+        count,
+        config.batch_size,
+        unroll_steps=config.unroll_steps,
+        n_step=config.n_step,
+        discount=config.discount,
+        td_lambda=config.td_lambda,
+        correct_off_policy=config.correct_off_policy,
+        bootstrap_observation=config.bootstrap == "target",
+    )
 
 
 def value_target(batch: Any, target: NetworkModel, config: LearnConfig) -> Array:

@@ -14,11 +14,11 @@ from muzen.networks import Network, ResNetwork, make_network
 from muzen.networks.resnet import Convolution, _convolve, action_planes, convolve
 
 KEY = jax.random.key(0)
-CONFIG = NetworkConfig(width=16, channels=8, blocks=1)
+CONFIG = NetworkConfig(kind="resnet", width=16, channels=8, blocks=1)
 
 
 def network(actions=9, players=2, shape=(5, 3, 3), config=CONFIG, **options) -> ResNetwork:
-    made = make_network(config, shape, actions, 11, 5, players, KEY, convolutional=True, **options)
+    made = make_network(config, shape, actions, 11, 5, players, KEY, **options)
     assert isinstance(made, ResNetwork)
     return made
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wrapped_file import WrappedFile
 
 import muzen.files
 from muzen.config import ReplayConfig
@@ -128,20 +129,12 @@ class Disk:
         return call
 
 
-class Written:
+class Written(WrappedFile):
     """A file whose writes may stop half way."""
 
     def __init__(self, file, disk):
-        self.file, self.disk = file, disk
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
+        super().__init__(file)
+        self.disk = disk
 
     def write(self, data):
         def halves():
@@ -199,7 +192,7 @@ def test_a_first_save_that_is_killed_leaves_a_run_without_checkpoint(tmp_path, m
 
 SAVER = """
 import sys
-sys.path.insert(0, sys.argv[2])
+sys.path[:0] = sys.argv[2:]
 from test_checkpoint import grow, new_replay, save
 replay = new_replay()
 grow(replay, 5)
@@ -216,7 +209,7 @@ def test_kill_minus_nine_at_random_moments_leaves_a_whole_checkpoint(tmp_path):
     chance = random.Random(0)
     for attempt in range(3):
         run = tmp_path / str(attempt)
-        command = [sys.executable, "-c", SAVER, str(run), str(Path(__file__).parent)]
+        command = [sys.executable, "-c", SAVER, str(run), *map(str, Path(__file__).parents[:2])]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert process.stdout.readline() == b"saved\n"
             time.sleep(chance.uniform(0, 0.1))

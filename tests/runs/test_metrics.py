@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
+from wrapped_file import WrappedFile
 
 from muzen.errors import RunDamagedError, StorageError
 from muzen.runs import Metrics, metrics, read_metrics
@@ -81,20 +82,8 @@ def test_a_damaged_line_in_the_middle_is_always_reported_with_its_number(tmp_pat
         read_metrics(tmp_path)
 
 
-class Full:
+class Full(WrappedFile):
     """A file on a full disk: it takes five bytes of what is written."""
-
-    def __init__(self, file):
-        self.file = file
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
 
     def write(self, data):
         return self.file.write(data[:5])

@@ -116,9 +116,7 @@ class OpenSpielEnvironment:
         for _ in range(_MOST_CHANCE_MOVES):
             if not self._state.is_chance_node():
                 return
-            outcomes, probabilities = zip(*self._state.chance_outcomes(), strict=True)
-            place = np.searchsorted(np.cumsum(probabilities), self._random.random() * sum(probabilities), side="right")
-            self._state.apply_action(outcomes[min(int(place), len(outcomes) - 1)])
+            _play_chance(self._state, self._random)
         raise EnvError(f"{self.name}: {_MOST_CHANCE_MOVES:,} chance moves in a row and no decision; the game is stuck")
 
 
@@ -262,6 +260,13 @@ def _spec(name: str) -> EnvSpec:
     )
 
 
+def _play_chance(state: Any, random: np.random.Generator) -> None:
+    """One move of chance, by its probabilities."""
+    outcomes, probabilities = zip(*state.chance_outcomes(), strict=True)
+    place = np.searchsorted(np.cumsum(probabilities), random.random() * sum(probabilities), side="right")
+    state.apply_action(outcomes[min(int(place), len(outcomes) - 1)])
+
+
 def _takes_turns(game: Any) -> bool:
     """Whether in random play every player was followed by the next one."""
     random = np.random.default_rng(0)
@@ -270,8 +275,7 @@ def _takes_turns(game: Any) -> bool:
         state, before = game.new_initial_state(), None
         while not state.is_terminal():
             if state.is_chance_node():
-                outcomes, probabilities = zip(*state.chance_outcomes(), strict=True)
-                state.apply_action(int(random.choice(outcomes, p=np.array(probabilities) / sum(probabilities))))
+                _play_chance(state, random)
                 continue
             player = state.current_player()
             if before is not None and player != (before + 1) % game.num_players():

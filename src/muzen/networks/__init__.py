@@ -2,7 +2,7 @@
 
 from muzen.networks.blocks import Layer, LayerNorm, Linear, ResidualBlock, generator, min_max
 from muzen.networks.contract import Network, check_network
-from muzen.networks.make import make_network
+from muzen.networks.make import is_convolutional, make_network
 from muzen.networks.mlp import MLPNetwork
 from muzen.networks.model import NetworkModel, TurnState
 from muzen.networks.resnet import ResNetwork
@@ -19,6 +19,7 @@ __all__ = [
     "TurnState",
     "check_network",
     "generator",
+    "is_convolutional",
     "make_network",
     "min_max",
 ]

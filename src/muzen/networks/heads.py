@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,11 +14,6 @@ from muzen.types import Array
 CONTINUES_BIAS = 3.0
 # Logit of "legal" before anything is learned: what is not known to be illegal may be searched.
 LEGAL_BIAS = 3.0
-
-
-def head(width: int, outputs: int, random: np.random.Generator, bias: float = 0.0) -> Linear:
-    """A head that starts at its bias, whatever the state."""
-    return Linear(width, outputs, random=random, scale=0.0, bias=bias)
 
 
 class Heads:
@@ -40,6 +35,46 @@ class Heads:
         legal_head: Linear | None
         to_play_head: Linear | None
         players: int  # values and rewards per state: 1, or P
+
+    def _make_heads(
+        self,
+        width: int,
+        num_actions: int,
+        value_bins: int,
+        reward_bins: int,
+        values: int,
+        random: np.random.Generator,
+        *,
+        hidden: Callable[[], Any],
+        layer: Callable[[], Layer],
+        legal: bool,
+        to_play: int,
+    ) -> None:
+        """Set every field but those of representation and dynamics.
+
+        Args:
+          width: units of every hidden layer.
+          num_actions, value_bins, reward_bins, values, legal, to_play: as the networks take them.
+          random: draws the weights.
+          hidden: makes a layer states -> [B, width], of the network's own kind.
+          layer: makes a layer [B, width] -> [B, width].
+        """
+
+        def head(outputs: int, bias: float = 0.0) -> Linear:
+            """It starts at its bias, whatever the state."""
+            return Linear(width, outputs, random=random, scale=0.0, bias=bias)
+
+        self.prediction_layer = hidden()
+        self.policy_head = head(num_actions)
+        self.value_head = head(values * value_bins)
+        self.transition_layer = hidden()
+        self.reward_head = head(values * reward_bins)
+        self.continues_head = head(1, CONTINUES_BIAS)
+        self.projector = (hidden(), layer(), Linear(width, width, random=random))
+        self.predictor = (layer(), Linear(width, width, random=random))
+        self.legal_head = head(num_actions, LEGAL_BIAS) if legal else None
+        self.to_play_head = head(to_play) if to_play else None
+        self.players = values
 
     def reward(self, state: Array) -> Array:
         """States -> [B, bins] or [B, P, bins]: logits of the reward of the step that led here."""

@@ -8,6 +8,11 @@ from muzen.networks.resnet import ResNetwork
 from muzen.types import Array
 
 
+def is_convolutional(config: NetworkConfig, observation_shape: tuple[int, ...]) -> bool:
+    """Whether the built-in network is a residual tower over planes [C, H, W]; otherwise it is an MLP."""
+    return config.kind == "resnet" or (config.kind == "auto" and len(observation_shape) == 3)
+
+
 def make_network(
     config: NetworkConfig,
     observation_shape: tuple[int, ...],
@@ -20,12 +25,11 @@ def make_network(
     zero_sum: bool = True,
     learn_legal: bool = False,
     learn_to_play: bool = False,
-    convolutional: bool = False,
 ) -> MLPNetwork | ResNetwork:
     """The built-in network for an environment.
 
     Args:
-      config: its sizes.
+      config: its kind and sizes.
       observation_shape: shape of one observation.
       num_actions: A.
       value_bins: bins of the value encoding.
@@ -35,14 +39,13 @@ def make_network(
       zero_sum: of two players: one value and reward per state, for the player to move; otherwise P of each.
       learn_legal: say what is legal below the root.
       learn_to_play: say who moves next; otherwise players take turns.
-      convolutional: a residual tower over planes [C, H, W], or an MLP.
 
     Raises:
       ConfigError: a setting is out of range or unknown.
     """
     values = 1 if players == 2 and zero_sum else players
     to_play = players if learn_to_play and players > 1 else 0
-    kind = ResNetwork if convolutional else MLPNetwork
+    kind = ResNetwork if is_convolutional(config, observation_shape) else MLPNetwork
     return kind(
         config, observation_shape, num_actions, value_bins, reward_bins, values, key, legal=learn_legal, to_play=to_play
     )

@@ -8,8 +8,7 @@ import equinox as eqx
 
 from muzen.config import NetworkConfig
 from muzen.networks.blocks import Layer, Linear, ResidualBlock, activation, generator, state_scaling
-from muzen.networks.heads import CONTINUES_BIAS, LEGAL_BIAS, Heads
-from muzen.networks.heads import head as make_head
+from muzen.networks.heads import Heads
 from muzen.types import Array
 
 
@@ -64,25 +63,23 @@ class MLPNetwork(Heads, eqx.Module):
             make = (ResidualBlock(width, norm=norm, activation=name, random=random) for _ in range(config.blocks))
             return tuple(make)
 
-        def head(outputs: int, bias: float = 0.0) -> Linear:
-            return make_head(width, outputs, random, bias)
-
         self.entry = layer(math.prod(observation_shape))
         self.representation_blocks = blocks()
         # Deviation 1, as strong as what the state itself contributes: the action must show from the start.
         self.action_embedding = Linear(num_actions, width, random=random, scale=math.sqrt(num_actions)).weight
         self.dynamics_blocks = blocks()
-        self.prediction_layer = layer(width)
-        self.policy_head = head(num_actions)
-        self.value_head = head(values * value_bins)
-        self.transition_layer = layer(width)
-        self.reward_head = head(values * reward_bins)
-        self.continues_head = head(1, CONTINUES_BIAS)
-        self.projector = (layer(width), layer(width), Linear(width, width, random=random))
-        self.predictor = (layer(width), Linear(width, width, random=random))
-        self.legal_head = head(num_actions, LEGAL_BIAS) if legal else None
-        self.to_play_head = head(to_play) if to_play else None
-        self.players = values
+        self._make_heads(
+            width,
+            num_actions,
+            value_bins,
+            reward_bins,
+            values,
+            random,
+            hidden=lambda: layer(width),
+            layer=lambda: layer(width),
+            legal=legal,
+            to_play=to_play,
+        )
         self.scaling = config.state_scaling
 
     def representation(self, observation: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from muzen.config import NetworkConfig
 from muzen.errors import ConfigError
 from muzen.networks.blocks import NORM_EPSILON, Layer, Linear, activation, generator, state_scaling
-from muzen.networks.heads import CONTINUES_BIAS, LEGAL_BIAS, Heads, head
+from muzen.networks.heads import Heads
 from muzen.types import Array
 
 
@@ -202,12 +202,6 @@ class ResNetwork(Heads, eqx.Module):
         random, width, channels = generator(key), config.width, config.channels
         planes, height, across = observation_shape
 
-        def layer() -> Layer:
-            return Layer(width, width, norm=config.norm, activation=config.activation, random=random)
-
-        def neck() -> Neck:
-            return Neck(observation_shape, config, random)
-
         def blocks() -> tuple[PlaneBlock, ...]:
             return tuple(PlaneBlock(config, random) for _ in range(config.blocks))
 
@@ -222,17 +216,18 @@ class ResNetwork(Heads, eqx.Module):
             unit = Linear(num_actions, channels, random=random, scale=math.sqrt(num_actions))
             self.action_embedding = unit.weight
         self.dynamics_blocks = blocks()
-        self.prediction_layer = neck()
-        self.policy_head = head(width, num_actions, random)
-        self.value_head = head(width, values * value_bins, random)
-        self.transition_layer = neck()
-        self.reward_head = head(width, values * reward_bins, random)
-        self.continues_head = head(width, 1, random, CONTINUES_BIAS)
-        self.projector = (neck(), layer(), Linear(width, width, random=random))
-        self.predictor = (layer(), Linear(width, width, random=random))
-        self.legal_head = head(width, num_actions, random, LEGAL_BIAS) if legal else None
-        self.to_play_head = head(width, to_play, random) if to_play else None
-        self.players = values
+        self._make_heads(
+            width,
+            num_actions,
+            value_bins,
+            reward_bins,
+            values,
+            random,
+            hidden=lambda: Neck(observation_shape, config, random),
+            layer=lambda: Layer(width, width, norm=config.norm, activation=config.activation, random=random),
+            legal=legal,
+            to_play=to_play,
+        )
         self.scaling = config.state_scaling
 
     def representation(self, observation: Array) -> Array:
