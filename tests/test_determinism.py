@@ -65,7 +65,7 @@ class Killer:
 @pytest.fixture(scope="module", autouse=True)
 def frequent_reports():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("muzen.experiment.REPORT_STEPS", 100)
+        patch.setattr("muzen.experiment.run.REPORT_STEPS", 100)
         yield
 
 

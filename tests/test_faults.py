@@ -27,7 +27,7 @@ SETTINGS = {"env_steps": 320, "checkpoint_minutes": 0.0}
 @pytest.fixture(scope="module", autouse=True)
 def frequent_reports():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("muzen.experiment.REPORT_STEPS", 100)
+        patch.setattr("muzen.experiment.run.REPORT_STEPS", 100)
         yield
 
 
@@ -135,10 +135,10 @@ def test_the_command_line_ends_with_one_line_when_the_disk_is_full(whole, tmp_pa
 
 LIMITED = """
 import resource, sys
-import muzen.experiment
+import muzen.experiment.run
 from muzen.cli import main
 from muzen.progress import Progress
-muzen.experiment.REPORT_STEPS = 100
+muzen.experiment.run.REPORT_STEPS = 100
 Progress.on_report = lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
 sys.exit(main(["train", "--config", {config!r}, "--out", {out!r}]))
 """

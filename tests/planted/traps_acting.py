@@ -51,7 +51,7 @@ PLANTS = [
     Plant(
         13,
         "exploration noise in reanalysis",
-        "experiment.py",
+        "experiment/run.py",
         "return self._plan(key, observation, legal, to_play)",
         "return self._plan(key, observation, legal, to_play, explore=True)",
         claim("test_experiment.py", "test_self_play_searches_with_noise_and_reanalysis_without"),

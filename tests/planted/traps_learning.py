@@ -198,17 +198,17 @@ PLANTS = [
     Plant(
         27,
         "resume restarts the optimiser, learning rate and moments",
-        "experiment.py",
-        'self.learner = _restore_arrays(self.learner, saved.arrays, "learner/", self.folder.path)',
-        "fresh = self.learner.optimizer\n"
-        '        self.learner = _restore_arrays(self.learner, saved.arrays, "learner/", self.folder.path)\n'
-        "        self.learner = self.learner._replace(optimizer=fresh)",
+        "experiment/keeping.py",
+        'run.learner = _restore_arrays(run.learner, saved.arrays, "learner/", run.folder.path)',
+        "fresh = run.learner.optimizer\n"
+        '    run.learner = _restore_arrays(run.learner, saved.arrays, "learner/", run.folder.path)\n'
+        "    run.learner = run.learner._replace(optimizer=fresh)",
         claim(EXPERIMENT, STANDS, CUT),
     ),
     Plant(
         27,
         "resume restarts the temperature",
-        "experiment.py",
+        "experiment/run.py",
         "fraction = min(1.0, self.env_steps / self.config.env_steps)",
         'self.planned = getattr(self, "planned", 0) + 1\n'
         "        fraction = min(1.0, self.planned * len(self.rollout) / self.config.env_steps)",
@@ -217,16 +217,16 @@ PLANTS = [
     Plant(
         27,
         "resume draws held noise anew",
-        "experiment.py",
-        'self.drawn = saved.arrays["rollout/drawn"]',
+        "experiment/keeping.py",
+        'run.drawn = saved.arrays["rollout/drawn"]',
         "pass",
         claim(EXPERIMENT, CUT),
     ),
     Plant(
         27,
         "resume starts with an empty replay",
-        "experiment.py",
-        "self.replay = Replay.load(saved.replay_folder, saved.replay_manifest or {}, self.spec, self.config.replay)",
+        "experiment/keeping.py",
+        "run.replay = Replay.load(saved.replay_folder, saved.replay_manifest or {}, run.spec, run.config.replay)",
         "pass",
         claim(EXPERIMENT, STANDS),
     ),
@@ -241,15 +241,15 @@ PLANTS = [
     Plant(
         27,
         "resume lets reanalysis go on with the empty replay",
-        "experiment.py",
-        "        self.reanalyse.replay = self.replay\n",
+        "experiment/keeping.py",
+        "    run.reanalyse.replay = run.replay\n",
         "",
         claim(EXPERIMENT, CUT),
     ),
     Plant(
         27,
         "resume searches with the keys of the start again",
-        "experiment.py",
+        "experiment/keeping.py",
         '    "turn",\n',
         "",
         claim(EXPERIMENT, STANDS, CUT),

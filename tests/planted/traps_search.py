@@ -114,7 +114,7 @@ PLANTS = [
     Plant(
         3,
         "every turn of self-play searches with the same keys",
-        "experiment.py",
+        "experiment/run.py",
         "return _keys(jax.random.fold_in(self.key, 3), self.drawn)",
         "return _keys(jax.random.fold_in(self.key, 3), 0 * self.drawn)",
         claim("test_experiment.py", "test_every_turn_of_self_play_and_reanalysis_has_a_key_of_its_own"),
@@ -122,7 +122,7 @@ PLANTS = [
     Plant(
         3,
         "every environment of a run searches with the same noise",
-        "experiment.py",
+        "experiment/run.py",
         "jax.random.fold_in(jax.random.fold_in(key, i), turn)",
         "jax.random.fold_in(key, turn)",
         claim("test_experiment.py", "test_noise_is_fresh_in_the_first_environment_and_held_in_the_last"),
@@ -313,7 +313,7 @@ PLANTS = [
     Plant(
         11,
         "random steps take illegal actions",
-        "experiment.py",
+        "experiment/run.py",
         "action = np.where(rollout.legal, noise, -1.0).argmax(axis=1)",
         "action = noise.argmax(axis=1)",
         claim("test_experiment.py", "test_random_steps_take_only_legal_actions"),

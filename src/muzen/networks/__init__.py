@@ -5,6 +5,7 @@ from muzen.networks.contract import Network, check_network
 from muzen.networks.make import is_convolutional, make_network
 from muzen.networks.mlp import MLPNetwork
 from muzen.networks.model import NetworkModel, TurnState
+from muzen.networks.normaliser import Normaliser
 from muzen.networks.resnet import ResNetwork
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "MLPNetwork",
     "Network",
     "NetworkModel",
+    "Normaliser",
     "ResNetwork",
     "ResidualBlock",
     "TurnState",

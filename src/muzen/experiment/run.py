@@ -1,13 +1,10 @@
-"""The composition root: from a configuration to a run. Every choice between algorithms is made here, and nowhere else.
-
-The loop, in the order of the reader's path: environments -> rollout -> search -> replay -> reanalyse ->
+"""The loop of a run, in the order of the reader's path: environments -> rollout -> search -> replay -> reanalyse ->
 learner -> weights -> rollout. Acting and learning interleave at a fixed number of sampled sequences per
 environment step; one seed gives one result.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import signal
 import threading
@@ -16,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -25,140 +22,33 @@ import numpy as np
 
 from muzen import profile
 from muzen.actors import Plan, Rollout
-from muzen.agent import Agent, Planner
+from muzen.agent import Agent
 from muzen.caches import use_compilation_cache
 from muzen.callbacks import Callback
-from muzen.config import Config, SearchConfig
+from muzen.config import Config
 from muzen.diagnose import Health
-from muzen.errors import NonFiniteLossError, RunDamagedError
+from muzen.errors import NonFiniteLossError
 from muzen.evaluate import evaluate
+from muzen.experiment.keeping import restore, restore_model, save
+from muzen.experiment.parts import Units, make_agent, make_model, make_planner
 from muzen.learner import Report, init_learner, make_learn, make_optimizer, sample
 from muzen.maths.schedules import visit_temperature
-from muzen.maths.supports import CategoricalEncoding, make_encoding
-from muzen.networks import Network, NetworkModel, check_network, make_network
+from muzen.networks import NetworkModel, Normaliser
 from muzen.reanalyse import Reanalyse
 from muzen.replay import Replay, augment
 from muzen.runs import Checkpoint, Metrics, RunFolder
-from muzen.search import Gumbel, Puct
-from muzen.types import Environment, EnvSpec
+from muzen.types import Environment
 
 # Gradient steps in one XLA call, at most: longer calls save dispatch, shorter ones keep the weights fresh.
 UPDATES_PER_CALL = 8
 # Environment steps between rows of the metrics table.
 REPORT_STEPS = 500
-# Limit of the encodings of a game whose largest return is known, in units of that: one of 23 bins beyond it.
-OUTCOME_LIMIT = 1.1
 # Weight of the newest batches in the running spread of value targets.
 SPREAD_RATE = 0.1
-# γ above this counts as this in the range of values: an undiscounted task has no bound of its own.
-LONGEST_DISCOUNT = 0.999
-# Attributes of `Experiment` that a checkpoint keeps and a resumed run takes back as they are.
-_COUNTERS = (
-    "env_steps",
-    "turn",
-    "updates",
-    "episodes",
-    "owed_updates",
-    "seconds",
-    "started",
-    "reward_low",
-    "reward_high",
-    "reward_square",
-    "value_spread",
-    "least_spread",
-    "next_report",
-)
 # Scale of the noise of moves that are not sampled: enough to keep a rule's root noise on, too little to choose by.
 GREEDY = 1e-4
 # Episodes in the running mean of returns.
 RECENT_EPISODES = 20
-
-
-def make_rule(config: SearchConfig) -> Any:
-    """The search rule that the settings ask for, but for its span floor, which follows the values learned."""
-    if config.rule == "gumbel":
-        return Gumbel(
-            max_considered=config.max_considered,
-            c_visit=config.c_visit,
-            c_scale=config.c_scale,
-            normalise=config.normalise,
-        )
-    return Puct(
-        c1=config.c1,
-        c2=config.c2,
-        dirichlet_fraction=config.dirichlet_fraction,
-        dirichlet_alpha=config.dirichlet_alpha,
-        normalise=config.normalise,
-    )
-
-
-def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any, reward_encoding: Any) -> NetworkModel:
-    """The model of the run: the built-in network, or the user's own, with its encodings.
-
-    Args:
-      network: a `Network`, a function (spec, key) -> `Network`, or None for the built-in one.
-    """
-    value = value_encoding or make_encoding(config.value, limit=1.0)
-    reward = reward_encoding or make_encoding(config.reward, limit=1.0)
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    if network is None:
-        network = make_network(
-            config.network,
-            spec.observation_shape,
-            spec.num_actions,
-            value.bins,
-            reward.bins,
-            spec.players,
-            key,
-            zero_sum=spec.zero_sum,
-            learn_legal=config.network.learn_legal and not spec.always_legal,
-            learn_to_play=not spec.alternating,
-        )
-    elif isinstance(network, type) or (callable(network) and not hasattr(network, "dynamics")):
-        network = network(spec, key)
-    model = NetworkModel(
-        cast(Network, network),
-        value,
-        reward,
-        gamma=config.learn.discount,
-        num_actions=spec.num_actions,
-        players=spec.players,
-        learn_discount=config.learn.learn_discount,
-        zero_sum=spec.zero_sum,
-        observation_mean=jnp.zeros(spec.observation_shape),
-        observation_std=jnp.ones(spec.observation_shape),
-    )
-    check_network(model, spec.observation_shape)
-    return model
-
-
-class Normaliser:
-    """Running mean and deviation of observations, in float64."""
-
-    def __init__(self, shape: tuple[int, ...]):
-        self.count, self.mean, self.m2 = 0.0, np.zeros(shape), np.zeros(shape)
-
-    def add(self, observation: np.ndarray) -> None:
-        """Take in [M, ...] observations."""
-        n = len(observation)
-        if n == 0:
-            return
-        mean = observation.mean(0, dtype=np.float64)
-        m2 = ((observation - mean) ** 2).sum(0)
-        delta, total = mean - self.mean, self.count + n
-        self.mean = self.mean + delta * n / total
-        self.m2 = self.m2 + m2 + delta**2 * self.count * n / total
-        self.count = total
-
-    def into(self, model: NetworkModel) -> NetworkModel:
-        """The model with these observations' mean and deviation."""
-        arrays = jnp.asarray(self.mean, jnp.float32), jnp.asarray(self.std(), jnp.float32)
-        return eqx.tree_at(lambda m: (m.observation_mean, m.observation_std), model, arrays)
-
-    def std(self) -> np.ndarray:
-        """[...] deviation; 1 where an entry never varied."""
-        std = np.sqrt(self.m2 / max(self.count, 1.0))
-        return np.where(std > 1e-6, std, 1.0)
 
 
 class Experiment:
@@ -340,39 +230,11 @@ class Experiment:
         self.recent.append(found["mean_return"])
 
     def begin_learning(self) -> None:
-        """Set the supports from what the random steps showed; the network's units are fixed from here on.
-
-        One unit is the root mean square reward. Values reach 1/(1-γ) such rewards, or the returns seen if larger.
-        In a game that says how much it pays at most, that is the unit, and no value or reward is larger.
-        """
-        config = self.config
-        seen = self.replay.statistics
-        scale = math.sqrt(self.reward_square / self.env_steps) or 1.0
-        horizon = 1 / (1 - min(config.learn.discount, LONGEST_DISCOUNT))
-        returns = [abs(x) for x in (seen.min_return, seen.max_return) if math.isfinite(x)]
-        value_limit = max(scale * horizon, 3 * seen.max_abs_reward, *returns) / scale
-        reward_limit = max(2.0, seen.max_abs_reward / scale)
-        if self.spec.largest_return is not None:
-            # A game's own bound is the unit; it lies within the bins, for outcomes on the edge count as saturated.
-            scale, horizon = self.spec.largest_return, 1.0
-            value_limit = reward_limit = OUTCOME_LIMIT
-        self.least_spread = config.search.least_spread * scale * horizon
-        limits = {
-            "value_encoding": config.value.limit or value_limit,
-            "reward_encoding": config.reward.limit or reward_limit,
-        }
-
-        def fit(model: NetworkModel) -> NetworkModel:
-            for name, limit in limits.items():
-                encoding = getattr(model, name)
-                if isinstance(encoding, CategoricalEncoding):
-                    encoding = eqx.tree_at(
-                        lambda e: (e.limit, e.scale), encoding, (jnp.float32(limit), jnp.float32(scale))
-                    )
-                    model = eqx.tree_at(lambda m, name=name: getattr(m, name), model, encoding)
-            return model
-
-        self._each_model(fit)
+        """Set the supports from what the random steps showed; the network's units are fixed from here on."""
+        rms_reward = math.sqrt(self.reward_square / self.env_steps)
+        units = Units.of(self.config, self.spec, rms_reward, self.replay.statistics)
+        self.least_spread = units.least_spread
+        self._each_model(units.into)
         self.started = True
 
     def _each_model(self, change: Callable[[NetworkModel], NetworkModel]) -> None:
@@ -513,27 +375,10 @@ class Experiment:
     def checkpoint(self) -> None:
         """Write everything that the run needs to go on, atomically."""
         with self.clock(profile.CHECKPOINTS):
-            self._checkpoint()
+            save(self)
+        self.next_checkpoint = self.elapsed() + self.config.checkpoint_minutes * 60
         for callback in self.callbacks:
             callback.on_checkpoint(self)
-
-    def _checkpoint(self) -> None:
-        arrays = {f"learner/{name}": x for name, x in _named_arrays(self.learner).items()}
-        arrays |= {"normaliser/mean": self.normaliser.mean, "normaliser/m2": self.normaliser.m2}
-        arrays |= {"rollout/observation": self.rollout.observation, "rollout/drawn": self.drawn}
-        counters = {name: getattr(self, name) for name in _COUNTERS} | {"seconds": self.elapsed()}
-        state = counters | {
-            "owed_positions": self.reanalyse.owed,
-            "recent": list(self.recent),
-            "window": self.window,
-            "normaliser_count": self.normaliser.count,
-            "rollout": self.rollout.state(),
-            "rng": self.rng.bit_generator.state,
-            "health": self.health.state(),
-            "spec": dataclasses.asdict(self.spec),
-        }
-        Checkpoint(self.folder.path).save(arrays, state, self.replay)
-        self.next_checkpoint = self.elapsed() + self.config.checkpoint_minutes * 60
 
     def restore(self) -> list[str]:
         """Stand where the last checkpoint stood.
@@ -541,26 +386,7 @@ class Experiment:
         Returns:
           Why the run is not resumable to the bit, if it is not: one line for each environment that differs.
         """
-        saved = Checkpoint(self.folder.path).load()
-        state = saved.state
-        self.learner = _restore_arrays(self.learner, saved.arrays, "learner/", self.folder.path)
-        self.normaliser.mean, self.normaliser.m2 = saved.arrays["normaliser/mean"], saved.arrays["normaliser/m2"]
-        self.normaliser.count = state["normaliser_count"]
-        for name in _COUNTERS:
-            setattr(self, name, state[name])
-        self.window = {name: list(x) for name, x in state["window"].items()}
-        self.recent = deque(state["recent"], maxlen=RECENT_EPISODES)
-        self.reanalyse.owed = state["owed_positions"]
-        self.rng.bit_generator.state = state["rng"]
-        self.health.restore(state["health"])
-        self.replay = Replay.load(saved.replay_folder, saved.replay_manifest or {}, self.spec, self.config.replay)
-        self.reanalyse.replay = self.replay
-        broken = self.rollout.restore(state["rollout"])
-        self.drawn = saved.arrays["rollout/drawn"]
-        stored = saved.arrays["rollout/observation"]
-        differs = np.flatnonzero((self.rollout.observation != stored).reshape(len(stored), -1).any(1))
-        broken += [f"environment {i} shows another observation than it did" for i in differs]
-        self.metrics.truncate(self.env_steps)
+        broken = restore(self)
         self.next_checkpoint = self.seconds + self.config.checkpoint_minutes * 60
         self._began = time.monotonic()
         return broken
@@ -592,54 +418,3 @@ class Experiment:
 def _keys(key: jax.Array, drawn: jax.Array) -> jax.Array:
     """[E] keys, one for each environment and the turn that its noise was drawn in."""
     return jax.vmap(lambda i, turn: jax.random.fold_in(jax.random.fold_in(key, i), turn))(jnp.arange(len(drawn)), drawn)
-
-
-def make_planner(config: SearchConfig, simulations: int, value_spread: float = 0.0) -> Planner:
-    """The search as the settings ask for it; the span floor is a share of the spread of value targets."""
-    rule = dataclasses.replace(make_rule(config), span_floor=config.span_floor * value_spread)
-    return Planner(rule, simulations, config.root_value)
-
-
-def make_agent(config: Config, spec: EnvSpec, model: NetworkModel, env_steps: int, value_spread: float) -> Agent:
-    """A greedy agent from weights and settings."""
-    simulations = config.evaluate.simulations or config.search.simulations
-    planner = make_planner(config.search, simulations, value_spread)
-    return Agent(model, planner, spec, env_steps, config.evaluate.max_steps)
-
-
-def restore_model(model: NetworkModel, arrays: dict[str, np.ndarray], folder: Path) -> NetworkModel:
-    """The averaged weights of a checkpoint: what acts and is evaluated.
-
-    Raises:
-      RunDamagedError: an array is missing or of another shape.
-    """
-    return _restore_arrays(model, arrays, "learner/.average", folder)
-
-
-def _named_arrays(tree: Any) -> dict[str, np.ndarray]:
-    """Every array leaf of a pytree by its path."""
-    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(tree, eqx.is_array))
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-
-
-def _restore_arrays(tree: Any, arrays: dict[str, np.ndarray], prefix: str, folder: Path) -> Any:
-    """The pytree with its array leaves replaced by the stored ones.
-
-    Raises:
-      RunDamagedError: an array is missing or of another shape (another network?).
-    """
-
-    def replace(path: Any, leaf: Any) -> Any:
-        if not eqx.is_array(leaf):
-            return leaf
-        name = prefix + jax.tree_util.keystr(path)
-        stored = arrays.get(name)
-        if stored is None or stored.shape != leaf.shape:
-            found = "missing" if stored is None else f"of shape {stored.shape}"
-            raise RunDamagedError(
-                f"{folder}: array {name} is {found}, the network wants {leaf.shape}; "
-                "pass the same network= and encodings that the run was trained with"
-            )
-        return jnp.asarray(stored, leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(replace, tree)

@@ -1,0 +1,11 @@
+"""The composition root: from a configuration to a run.
+
+`parts` chooses between algorithms and makes the pieces, `run` is the loop that joins them, `keeping` what a
+checkpoint holds of it.
+"""
+
+from muzen.experiment.keeping import restore_model
+from muzen.experiment.parts import make_agent, make_model
+from muzen.experiment.run import UPDATES_PER_CALL, Experiment
+
+__all__ = ["UPDATES_PER_CALL", "Experiment", "make_agent", "make_model", "restore_model"]

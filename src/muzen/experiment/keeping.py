@@ -1,0 +1,124 @@
+"""What a checkpoint keeps of a run, and how a run stands there again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from muzen.errors import RunDamagedError
+from muzen.networks import NetworkModel
+from muzen.replay import Replay
+from muzen.runs import Checkpoint
+
+if TYPE_CHECKING:
+    from muzen.experiment.run import Experiment
+
+# Attributes of `Experiment` that a checkpoint keeps and a resumed run takes back as they are.
+_COUNTERS = (
+    "env_steps",
+    "turn",
+    "updates",
+    "episodes",
+    "owed_updates",
+    "seconds",
+    "started",
+    "reward_low",
+    "reward_high",
+    "reward_square",
+    "value_spread",
+    "least_spread",
+    "next_report",
+)
+
+
+def save(run: Experiment) -> None:
+    """Write everything that the run needs to go on, atomically."""
+    arrays = {f"learner/{name}": x for name, x in _named_arrays(run.learner).items()}
+    arrays |= {"normaliser/mean": run.normaliser.mean, "normaliser/m2": run.normaliser.m2}
+    arrays |= {"rollout/observation": run.rollout.observation, "rollout/drawn": run.drawn}
+    counters = {name: getattr(run, name) for name in _COUNTERS} | {"seconds": run.elapsed()}
+    state = counters | {
+        "owed_positions": run.reanalyse.owed,
+        "recent": list(run.recent),
+        "window": run.window,
+        "normaliser_count": run.normaliser.count,
+        "rollout": run.rollout.state(),
+        "rng": run.rng.bit_generator.state,
+        "health": run.health.state(),
+        "spec": dataclasses.asdict(run.spec),
+    }
+    Checkpoint(run.folder.path).save(arrays, state, run.replay)
+
+
+def restore(run: Experiment) -> list[str]:
+    """Stand where the last checkpoint stood; returns as `Experiment.restore`.
+
+    Raises:
+      RunDamagedError: its arrays do not fit this run's network.
+    """
+    saved = Checkpoint(run.folder.path).load()
+    state = saved.state
+    run.learner = _restore_arrays(run.learner, saved.arrays, "learner/", run.folder.path)
+    run.normaliser.mean, run.normaliser.m2 = saved.arrays["normaliser/mean"], saved.arrays["normaliser/m2"]
+    run.normaliser.count = state["normaliser_count"]
+    for name in _COUNTERS:
+        setattr(run, name, state[name])
+    run.window = {name: list(x) for name, x in state["window"].items()}
+    run.recent = deque(state["recent"], maxlen=run.recent.maxlen)
+    run.reanalyse.owed = state["owed_positions"]
+    run.rng.bit_generator.state = state["rng"]
+    run.health.restore(state["health"])
+    run.replay = Replay.load(saved.replay_folder, saved.replay_manifest or {}, run.spec, run.config.replay)
+    run.reanalyse.replay = run.replay
+    broken = run.rollout.restore(state["rollout"])
+    run.drawn = saved.arrays["rollout/drawn"]
+    stored = saved.arrays["rollout/observation"]
+    differs = np.flatnonzero((run.rollout.observation != stored).reshape(len(stored), -1).any(1))
+    broken += [f"environment {i} shows another observation than it did" for i in differs]
+    run.metrics.truncate(run.env_steps)
+    return broken
+
+
+def restore_model(model: NetworkModel, arrays: dict[str, np.ndarray], folder: Path) -> NetworkModel:
+    """The averaged weights of a checkpoint: what acts and is evaluated.
+
+    Raises:
+      RunDamagedError: an array is missing or of another shape.
+    """
+    return _restore_arrays(model, arrays, "learner/.average", folder)
+
+
+def _named_arrays(tree: Any) -> dict[str, np.ndarray]:
+    """Every array leaf of a pytree by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(tree, eqx.is_array))
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _restore_arrays(tree: Any, arrays: dict[str, np.ndarray], prefix: str, folder: Path) -> Any:
+    """The pytree with its array leaves replaced by the stored ones.
+
+    Raises:
+      RunDamagedError: an array is missing or of another shape (another network?).
+    """
+
+    def replace(path: Any, leaf: Any) -> Any:
+        if not eqx.is_array(leaf):
+            return leaf
+        name = prefix + jax.tree_util.keystr(path)
+        stored = arrays.get(name)
+        if stored is None or stored.shape != leaf.shape:
+            found = "missing" if stored is None else f"of shape {stored.shape}"
+            raise RunDamagedError(
+                f"{folder}: array {name} is {found}, the network wants {leaf.shape}; "
+                "pass the same network= and encodings that the run was trained with"
+            )
+        return jnp.asarray(stored, leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(replace, tree)

@@ -1,0 +1,137 @@
+"""The parts of a run, made from its settings. Every choice between algorithms is made here, and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, NamedTuple, cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from muzen.agent import Agent, Planner
+from muzen.config import Config, SearchConfig
+from muzen.maths.supports import CategoricalEncoding, make_encoding
+from muzen.networks import Network, NetworkModel, check_network, make_network
+from muzen.replay import Statistics
+from muzen.search import Gumbel, Puct
+from muzen.types import EnvSpec
+
+# Limit of the encodings of a game whose largest return is known, in units of that: one of 23 bins beyond it.
+OUTCOME_LIMIT = 1.1
+# γ above this counts as this in the range of values: an undiscounted task has no bound of its own.
+LONGEST_DISCOUNT = 0.999
+
+
+def make_rule(config: SearchConfig) -> Any:
+    """The search rule that the settings ask for, but for its span floor, which follows the values learned."""
+    if config.rule == "gumbel":
+        return Gumbel(
+            max_considered=config.max_considered,
+            c_visit=config.c_visit,
+            c_scale=config.c_scale,
+            normalise=config.normalise,
+        )
+    return Puct(
+        c1=config.c1,
+        c2=config.c2,
+        dirichlet_fraction=config.dirichlet_fraction,
+        dirichlet_alpha=config.dirichlet_alpha,
+        normalise=config.normalise,
+    )
+
+
+def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any, reward_encoding: Any) -> NetworkModel:
+    """The model of the run: the built-in network, or the user's own, with its encodings.
+
+    Args:
+      network: a `Network`, a function (spec, key) -> `Network`, or None for the built-in one.
+    """
+    value = value_encoding or make_encoding(config.value, limit=1.0)
+    reward = reward_encoding or make_encoding(config.reward, limit=1.0)
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    if network is None:
+        network = make_network(
+            config.network,
+            spec.observation_shape,
+            spec.num_actions,
+            value.bins,
+            reward.bins,
+            spec.players,
+            key,
+            zero_sum=spec.zero_sum,
+            learn_legal=config.network.learn_legal and not spec.always_legal,
+            learn_to_play=not spec.alternating,
+        )
+    elif isinstance(network, type) or (callable(network) and not hasattr(network, "dynamics")):
+        network = network(spec, key)
+    model = NetworkModel(
+        cast(Network, network),
+        value,
+        reward,
+        gamma=config.learn.discount,
+        num_actions=spec.num_actions,
+        players=spec.players,
+        learn_discount=config.learn.learn_discount,
+        zero_sum=spec.zero_sum,
+        observation_mean=jnp.zeros(spec.observation_shape),
+        observation_std=jnp.ones(spec.observation_shape),
+    )
+    check_network(model, spec.observation_shape)
+    return model
+
+
+def make_planner(config: SearchConfig, simulations: int, value_spread: float = 0.0) -> Planner:
+    """The search as the settings ask for it; the span floor is a share of the spread of value targets."""
+    rule = dataclasses.replace(make_rule(config), span_floor=config.span_floor * value_spread)
+    return Planner(rule, simulations, config.root_value)
+
+
+def make_agent(config: Config, spec: EnvSpec, model: NetworkModel, env_steps: int, value_spread: float) -> Agent:
+    """A greedy agent from weights and settings."""
+    simulations = config.evaluate.simulations or config.search.simulations
+    planner = make_planner(config.search, simulations, value_spread)
+    return Agent(model, planner, spec, env_steps, config.evaluate.max_steps)
+
+
+class Units(NamedTuple):
+    """What a network counts values and rewards in, from what was seen before learning begins.
+
+    One unit is the root mean square reward. Values reach 1/(1-γ) such rewards, or the returns seen if larger.
+    In a game that says how much it pays at most, that is the unit, and no value or reward is larger.
+    """
+
+    scale: float  # one unit, in the environment's own
+    value_limit: float  # largest |value| that the bins cover, in units
+    reward_limit: float  # largest |reward|
+    least_spread: float  # the spread of values counts as at least this, in the environment's units
+
+    @classmethod
+    def of(cls, config: Config, spec: EnvSpec, rms_reward: float, seen: Statistics) -> Units:
+        """From the settings, the environment, and the rewards and returns of the first steps."""
+        scale = rms_reward or 1.0
+        horizon = 1 / (1 - min(config.learn.discount, LONGEST_DISCOUNT))
+        returns = [abs(x) for x in (seen.min_return, seen.max_return) if math.isfinite(x)]
+        value_limit = max(scale * horizon, 3 * seen.max_abs_reward, *returns) / scale
+        reward_limit = max(2.0, seen.max_abs_reward / scale)
+        if spec.largest_return is not None:
+            # A game's own bound is the unit; it lies within the bins, for outcomes on the edge count as saturated.
+            scale, horizon = spec.largest_return, 1.0
+            value_limit = reward_limit = OUTCOME_LIMIT
+        return cls(
+            scale,
+            config.value.limit or value_limit,
+            config.reward.limit or reward_limit,
+            config.search.least_spread * scale * horizon,
+        )
+
+    def into(self, model: NetworkModel) -> NetworkModel:
+        """The model with these units; encodings of the user's own stay as they are."""
+        for name, limit in (("value_encoding", self.value_limit), ("reward_encoding", self.reward_limit)):
+            encoding = getattr(model, name)
+            if isinstance(encoding, CategoricalEncoding):
+                arrays = jnp.float32(limit), jnp.float32(self.scale)
+                encoding = eqx.tree_at(lambda e: (e.limit, e.scale), encoding, arrays)
+                model = eqx.tree_at(lambda m, name=name: getattr(m, name), model, encoding)
+        return model

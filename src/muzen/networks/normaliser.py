@@ -1,0 +1,38 @@
+"""Running mean and deviation of what an environment shows, for the model that is to see it in units of its own."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from muzen.networks.model import NetworkModel
+
+
+class Normaliser:
+    """Running mean and deviation of observations, in float64."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.count, self.mean, self.m2 = 0.0, np.zeros(shape), np.zeros(shape)
+
+    def add(self, observation: np.ndarray) -> None:
+        """Take in [M, ...] observations."""
+        n = len(observation)
+        if n == 0:
+            return
+        mean = observation.mean(0, dtype=np.float64)
+        m2 = ((observation - mean) ** 2).sum(0)
+        delta, total = mean - self.mean, self.count + n
+        self.mean = self.mean + delta * n / total
+        self.m2 = self.m2 + m2 + delta**2 * self.count * n / total
+        self.count = total
+
+    def into(self, model: NetworkModel) -> NetworkModel:
+        """The model with these observations' mean and deviation."""
+        arrays = jnp.asarray(self.mean, jnp.float32), jnp.asarray(self.std(), jnp.float32)
+        return eqx.tree_at(lambda m: (m.observation_mean, m.observation_std), model, arrays)
+
+    def std(self) -> np.ndarray:
+        """[...] deviation; 1 where an entry never varied."""
+        std = np.sqrt(self.m2 / max(self.count, 1.0))
+        return np.where(std > 1e-6, std, 1.0)
