@@ -24,6 +24,7 @@ from muzen.config import Config, override
 from muzen.envs import make
 from muzen.errors import NonFiniteLossError, RunDamagedError, RunExistsError, RunNotFoundError
 from muzen.experiment import Experiment
+from muzen.learner import Report
 from muzen.presets import preset
 from muzen.runs import Checkpoint, RunFolder
 from muzen.types import EnvSpec, TimeStep
@@ -115,21 +116,43 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
     assert resumed.evaluation == finished.evaluation
 
 
-def test_noise_is_fresh_in_the_first_environment_and_held_in_the_last(tmp_path):
-    config = small(act__hold_steps=8.0)
+@pytest.fixture
+def starting(tmp_path):
+    """A run before its first step, whose noise lasts 8 steps while it is blind."""
+    config = small(act__blind_hold_steps=8.0, act__blind_temperature=20.0, act__temperature=2.0)
     experiment = Experiment(config, RunFolder.create(tmp_path / "run", config), lambda: make("CartPole-v1"))
-    kept = []
-    last = jax.random.key_data(experiment._noise_keys())
-    for turn in range(1, 401):
-        experiment.turn = turn
-        now = jax.random.key_data(experiment._noise_keys())
-        kept.append((now == last).all(axis=1))
-        assert len(np.unique(now, axis=0)) == config.act.environments
-        last = now
+    yield experiment
     experiment.close()
-    share = np.mean(kept, axis=0)
-    np.testing.assert_allclose(share, 1 - 1 / np.geomspace(1, 8, config.act.environments), atol=0.08)
-    assert share[0] == 0
+
+
+@pytest.mark.parametrize(("explained", "steps"), [(-3.0, 8.0), (0.0, 8.0), (0.5, 8**0.5), (1.0, 1.0)])
+def test_noise_is_held_while_the_value_explains_nothing_and_fresh_once_it_explains_all(starting, explained, steps):
+    starting.value_explained = explained
+    environments = starting.config.act.environments
+    kept = np.zeros(environments)
+    last = jax.random.key_data(starting._noise_keys())
+    for turn in range(1, 401):
+        starting.turn = turn
+        now = jax.random.key_data(starting._noise_keys())
+        kept += (now == last).all(axis=1)
+        assert len(np.unique(now, axis=0)) == environments
+        last = now
+    np.testing.assert_allclose(kept / 400, 1 - 1 / steps, atol=0.08 if steps > 1 else 0)
+
+
+def test_noise_is_strong_while_the_value_explains_nothing(starting):
+    for explained, temperature in ((-3.0, 20.0), (0.5, 40**0.5), (1.0, 2.0)):
+        starting.value_explained = explained
+        assert starting.exploration() == pytest.approx(temperature)
+
+
+def test_blindness_is_what_the_value_of_late_gradient_steps_leaves_unexplained(starting):
+    assert starting.blindness() == 1
+    nothing = Report(*np.zeros((len(Report._fields), 8)))
+    for explained in (0.9, 0.4):
+        for _ in range(100):
+            starting._collect(nothing._replace(value_explained=np.linspace(-0.1, 0.1, 8) + explained))
+        assert starting.blindness() == pytest.approx(1 - explained, abs=1e-3)
 
 
 def test_a_loaded_agent_acts_as_the_run_does(finished):
@@ -280,7 +303,7 @@ def test_a_run_without_random_steps_learns_as_soon_as_there_is_something_to_lear
 
 
 def test_every_turn_of_self_play_and_reanalysis_has_a_key_of_its_own(tmp_path):
-    dice = played(tmp_path / "a", 12, learns=False, act__random_steps=0).planner
+    dice = played(tmp_path / "a", 12, learns=False, act__random_steps=0, act__blind_hold_steps=1.0).planner
     keys = [tuple(asked["key"]) for asked in dice.acts + dice.reanalysed]
     assert len(dice.reanalysed) >= 5 and len(dice.acts) == 12
     # A turn's reanalysis is several searches with one key.

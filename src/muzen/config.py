@@ -185,11 +185,11 @@ class ActConfig:
     random_steps: int = 200
     """Environment steps of uniformly random actions before learning starts."""
     temperature: float = 1.0
-    """Scale of the noise that actions are sampled with, in the first environment."""
-    temperature_last: float = 5.0
-    """The same in the last environment; those between are spaced evenly in logarithm."""
-    hold_steps: float = 8.0
-    """Environment steps that noise is held for on average in the last environment; in the first it is always fresh."""
+    """Scale of the noise that actions are sampled with, once the value explains the returns."""
+    blind_temperature: float = 20.0
+    """The same while the value explains nothing of them; in between by the share that it explains."""
+    blind_hold_steps: float = 8.0
+    """Environment steps that noise is held for on average while the value explains nothing; 1 once it explains all."""
     sample_moves: int = 0
     """Moves of an episode, by all players, that are sampled with noise; later ones are greedy. 0: all are sampled."""
     random_openings: float = 0.0
@@ -311,8 +311,8 @@ RANGES: dict[type, dict[str, Range]] = {
         "environments": _SIZE,
         "random_steps": _COUNT,
         "temperature": _POSITIVE,
-        "temperature_last": _POSITIVE,
-        "hold_steps": _SIZE,
+        "blind_temperature": _POSITIVE,
+        "blind_hold_steps": _SIZE,
         "sample_moves": _COUNT,
         "random_openings": _SHARE,
         "opening_moves": _COUNT,

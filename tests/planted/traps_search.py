@@ -125,7 +125,10 @@ PLANTS = [
         "experiment/run.py",
         "jax.random.fold_in(jax.random.fold_in(key, i), turn)",
         "jax.random.fold_in(key, turn)",
-        claim("test_experiment.py", "test_noise_is_fresh_in_the_first_environment_and_held_in_the_last"),
+        claim(
+            "test_experiment.py",
+            "test_noise_is_held_while_the_value_explains_nothing_and_fresh_once_it_explains_all[1.0-1.0]",
+        ),
     ),
     Plant(
         4,

@@ -34,6 +34,7 @@ _COUNTERS = (
     "reward_square",
     "value_spread",
     "least_spread",
+    "value_explained",
     "next_report",
 )
 

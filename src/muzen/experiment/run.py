@@ -45,6 +45,8 @@ UPDATES_PER_CALL = 8
 REPORT_STEPS = 500
 # Weight of the newest batches in the running spread of value targets.
 SPREAD_RATE = 0.1
+# The same in the running share of the value targets' variance that the value explains.
+EXPLAINED_RATE = 0.1
 # Scale of the noise of moves that are not sampled: enough to keep a rule's root noise on, too little to choose by.
 GREEDY = 1e-4
 # Episodes in the running mean of returns.
@@ -100,13 +102,11 @@ class Experiment:
         self.updates_per_call = int(np.clip(round(per_turn), 1, UPDATES_PER_CALL))
         self.planner = make_planner(config.search, config.search.simulations)
         act = config.act
-        self.exploration = np.geomspace(act.temperature, act.temperature_last, act.environments, dtype=np.float32)
-        self.value_spread = self.least_spread = 0.0
+        self.value_spread = self.least_spread = self.value_explained = 0.0
         self.normaliser = Normaliser(self.spec.observation_shape)
         self.health = Health(config)
         self.metrics = Metrics(folder.path)
         self.rng = np.random.default_rng([config.seed, 2])
-        self.hold = np.geomspace(1.0, act.hold_steps, act.environments)
         self.drawn = np.zeros(act.environments, np.int32)
         self.key = jax.random.key(config.seed)
         self.env_steps = self.turn = self.updates = self.episodes = 0
@@ -156,17 +156,27 @@ class Experiment:
         key = jax.random.fold_in(jax.random.fold_in(self.key, 4), self.turn)
         return self._plan(key, observation, legal, to_play)
 
+    def blindness(self) -> float:
+        """1 while the value explains nothing of the returns, 0 once it explains all of their variance."""
+        return 1.0 - min(max(self.value_explained, 0.0), 1.0)
+
+    def exploration(self) -> np.float32:
+        """[] scale of the noise that actions are sampled with."""
+        act = self.config.act
+        return np.float32(act.temperature * (act.blind_temperature / act.temperature) ** self.blindness())
+
     def _noise_keys(self) -> jax.Array:
         """[E] keys of the exploration noise: an environment keeps its key, and so its noise, for a while.
 
-        Noise that lasts pushes one way, which swings up what fresh noise at every step only shakes.
+        Noise that lasts pushes one way, which swings up what fresh noise at every step only shakes. Where the value
+        tells good actions from bad, it would only get in their way.
         """
-        redrawn = self.rng.random(len(self.hold)) < 1 / self.hold
-        self.drawn = np.where(redrawn, np.int32(self.turn), self.drawn)
+        hold = self.config.act.blind_hold_steps ** self.blindness()
+        self.drawn = np.where(self.rng.random(len(self.drawn)) < 1 / hold, np.int32(self.turn), self.drawn)
         return _keys(jax.random.fold_in(self.key, 3), self.drawn)
 
     def _act_plan(self) -> Plan:
-        now, explore, sampled = self.rollout, self.exploration, self.config.act.sample_moves
+        now, explore, sampled = self.rollout, self.exploration(), self.config.act.sample_moves
         if sampled:
             explore = np.where(now.moves < sampled, explore, GREEDY).astype(np.float32)
         return self._plan(self._noise_keys(), now.observation, now.legal, now.to_play, explore=explore)
@@ -177,7 +187,11 @@ class Experiment:
 
         def search() -> None:
             self._plan(
-                jax.random.split(self.key, len(now)), now.observation, now.legal, now.to_play, explore=self.exploration
+                jax.random.split(self.key, len(now)),
+                now.observation,
+                now.legal,
+                now.to_play,
+                explore=self.exploration(),
             )
 
         return profile.network_share(search, self.learner.average, now.observation, self.config.search.simulations)
@@ -280,6 +294,7 @@ class Experiment:
         spread = float(values["value_spread"].mean())
         self.value_spread += SPREAD_RATE * (spread - self.value_spread) if self.value_spread else spread
         self.value_spread = max(self.value_spread, self.least_spread)
+        self.value_explained += EXPLAINED_RATE * (float(values["value_explained"].mean()) - self.value_explained)
 
     def _explain(self, name: str, values: dict[str, np.ndarray]) -> str:
         terms = [n for n, x in values.items() if n.endswith("_loss") and not np.isfinite(x).all()]
