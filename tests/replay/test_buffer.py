@@ -335,6 +335,20 @@ def test_statistics_count_every_step_ever_added():
     assert (replay.total_steps, replay.steps) == (9, 3)
 
 
+def test_the_largest_lasting_reward_is_of_stored_steps_that_ended_no_episode():
+    lanes = [
+        episode(1, terminated=True, reward=-100.0) + episode(3, terminated=False, reward=-2.0),
+        episode(2, terminated=True, reward=3.0),
+    ]
+    replay = Replay(spec_of(), ReplayConfig(max_steps=100), 2, 0)
+    assert replay.largest_lasting_reward() == 0.0
+    replay._store.rows.reward[...] = 1e9  # what memory may hold where nothing is stored yet
+    for i, lane in enumerate(lanes):
+        replay.add(np.full(len(lane), i), rows_of(lane))
+    assert replay.largest_lasting_reward() == 3.0
+    assert filled([lanes[0]], spec_of(), 100).largest_lasting_reward() == 2.0
+
+
 def test_age_is_counted_in_environment_steps():
     replay = filled([episode(9, terminated=True), episode(9, terminated=True)], spec_of(), 100)
     batch = replay.sample(1, 64, **OPTIONS)

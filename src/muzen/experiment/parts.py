@@ -98,7 +98,8 @@ def make_agent(config: Config, spec: EnvSpec, model: NetworkModel, env_steps: in
 class Units(NamedTuple):
     """What a network counts values and rewards in, from what was seen before learning begins.
 
-    One unit is the root mean square reward. Values reach 1/(1-γ) such rewards, or the returns seen if larger.
+    One unit is the root mean square reward. Values reach the returns seen, or 1/(1-γ) times the largest reward that may
+    be had at every step, if that is more: one that ends its episode is had once, however large it is.
     In a game that says how much it pays at most, that is the unit, and no value or reward is larger.
     """
 
@@ -108,12 +109,18 @@ class Units(NamedTuple):
     least_spread: float  # the spread of values counts as at least this, in the environment's units
 
     @classmethod
-    def of(cls, config: Config, spec: EnvSpec, rms_reward: float, seen: Statistics) -> Units:
-        """From the settings, the environment, and the rewards and returns of the first steps."""
+    def of(cls, config: Config, spec: EnvSpec, rms_reward: float, lasting_reward: float, seen: Statistics) -> Units:
+        """From the settings, the environment, and the rewards and returns of the first steps.
+
+        Args:
+          rms_reward: root mean square.
+          lasting_reward: largest |reward| of a step that did not end its episode.
+          seen: ranges of rewards and returns.
+        """
         scale = rms_reward or 1.0
         horizon = 1 / (1 - min(config.learn.discount, LONGEST_DISCOUNT))
         returns = [abs(x) for x in (seen.min_return, seen.max_return) if math.isfinite(x)]
-        value_limit = max(scale * horizon, 3 * seen.max_abs_reward, *returns) / scale
+        value_limit = max(scale * horizon, lasting_reward * horizon, 3 * seen.max_abs_reward, *returns) / scale
         reward_limit = max(2.0, seen.max_abs_reward / scale)
         if spec.largest_return is not None:
             # A game's own bound is the unit; it lies within the bins, for outcomes on the edge count as saturated.

@@ -246,7 +246,8 @@ class Experiment:
     def begin_learning(self) -> None:
         """Set the supports from what the random steps showed; the network's units are fixed from here on."""
         rms_reward = math.sqrt(self.reward_square / self.env_steps)
-        units = Units.of(self.config, self.spec, rms_reward, self.replay.statistics)
+        lasting = self.replay.largest_lasting_reward()
+        units = Units.of(self.config, self.spec, rms_reward, lasting, self.replay.statistics)
         self.least_spread = units.least_spread
         self._each_model(units.into)
         self.started = True

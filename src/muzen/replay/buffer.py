@@ -16,7 +16,7 @@ from muzen.config import ReplayConfig
 from muzen.maths.priorities import MIN_PRIORITY, importance_weights
 from muzen.replay import columns, kernels
 from muzen.replay.chunks import ChunkFiles, load_rows
-from muzen.replay.columns import FINAL, Rows, bytes_per_row, checked_columns, empty_store
+from muzen.replay.columns import FINAL, TERMINATED, Rows, bytes_per_row, checked_columns, empty_store
 from muzen.replay.windows import Batch, observation_view, windows
 from muzen.types import EnvSpec
 
@@ -235,6 +235,13 @@ class Replay:
             float(ranges[columns.MIN_RETURN]),
             float(ranges[columns.MAX_RETURN]),
         )
+
+    def largest_lasting_reward(self) -> float:
+        """Largest |reward| stored, of steps that did not end their episode: what a policy may get again and again."""
+        rows, held = self._store.rows, np.minimum(self._store.lanes.head, self.capacity)
+        flags, reward = rows.flags.reshape(self.lanes, -1), rows.reward.reshape(self.lanes, self.capacity, -1)
+        lasting = (np.arange(self.capacity) < held[:, None]) & (flags & TERMINATED == 0)
+        return float(np.abs(reward[lasting]).max(initial=0.0))
 
     def describe(self) -> str:
         """One line for people: the bound in bytes and in steps."""
