@@ -146,6 +146,21 @@ def test_noise_is_strong_while_the_value_explains_nothing(starting):
         assert starting.exploration() == pytest.approx(temperature)
 
 
+def test_q_is_rescaled_by_all_that_values_spread_over_while_the_value_explains_nothing(starting):
+    starting.value_spread = 50.0
+    for explained, floor in ((-3.0, 50.0), (0.5, 50 * 0.03**0.5), (1.0, 50 * 0.03)):
+        starting.value_explained = explained
+        assert starting.span_floor() == pytest.approx(floor)
+
+
+def test_a_span_floor_of_nothing_stays_nothing(tmp_path):
+    config = small(search__span_floor=0.0)
+    experiment = Experiment(config, RunFolder.create(tmp_path / "run", config), lambda: make("CartPole-v1"))
+    experiment.value_spread = 50.0
+    assert experiment.span_floor() == 0
+    experiment.close()
+
+
 def test_blindness_is_what_the_value_of_late_gradient_steps_leaves_unexplained(starting):
     assert starting.blindness() == 1
     nothing = Report(*np.zeros((len(Report._fields), 8)))

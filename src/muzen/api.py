@@ -249,7 +249,7 @@ def load(
     use_compilation_cache()
     model = make_model(config, spec, network, value_encoding, reward_encoding)
     model = restore_model(model, saved.arrays, opened.path)
-    return make_agent(config, spec, model, saved.state["env_steps"], saved.state["value_spread"])
+    return make_agent(config, spec, model, saved.state["env_steps"], saved.state["span_floor"])
 
 
 def spec_from_dict(data: Any, folder: Path) -> EnvSpec:

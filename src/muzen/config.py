@@ -37,7 +37,8 @@ class SearchConfig:
     normalise: Literal["node", "tree", "none"] = "tree"
     """Interval that rescales Q to [0, 1]: this node's own values, the whole tree's, or no rescaling."""
     span_floor: float = 0.03
-    """Smallest interval that Q is rescaled by, as a share of the spread of value targets (0: none)."""
+    """Smallest interval that Q is rescaled by, as a share of the spread of value targets (0: none). While the value
+    explains nothing of the returns, it is the whole spread."""
     least_spread: float = 0.3
     """The spread counts as at least this share of the largest value, rms reward / (1 - γ)."""
     root_value: Literal["policy", "mean"] = "policy"
@@ -184,11 +185,11 @@ class ActConfig:
     """Environments stepped together."""
     random_steps: int = 200
     """Environment steps of uniformly random actions before learning starts."""
-    temperature: float = 1.0
+    temperature: float = 2.0
     """Scale of the noise that actions are sampled with, once the value explains the returns."""
     blind_temperature: float = 20.0
     """The same while the value explains nothing of them; in between by the share that it explains."""
-    blind_hold_steps: float = 8.0
+    blind_hold_steps: float = 5.0
     """Environment steps that noise is held for on average while the value explains nothing; 1 once it explains all."""
     sample_moves: int = 0
     """Moves of an episode, by all players, that are sampled with noise; later ones are greedy. 0: all are sampled."""

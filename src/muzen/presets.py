@@ -17,7 +17,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "CartPole-v1": {"env_steps": 10_000},
     "Acrobot-v1": {"env_steps": 25_000},
     "MountainCar-v0": {"env_steps": 120_000},
-    "LunarLander-v3": {"env_steps": 200_000, "learn.samples_per_step": 32.0, "reanalyse.positions_per_step": 8.0},
+    "LunarLander-v3": {
+        "env_steps": 200_000,
+        "learn.samples_per_step": 32.0,
+        "reanalyse.positions_per_step": 8.0,
+        # With less the reward for landing is out of sight, and it hovers until time is up; values then need more bins.
+        "learn.discount": 0.997,
+        "value.bins": 81,
+    },
 }
 """Dotted overrides of `config.py`'s defaults, by environment id."""
 
@@ -69,7 +76,7 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
         # The outcome is the value target, as in the paper.
         settings |= {"learn.td_lambda": 1.0, "learn.n_step": min(spec.max_episode_steps or 1, _LONGEST_RETURN)}
         # An opponent explores already.
-        settings |= {"act.blind_temperature": 1.0, "act.blind_hold_steps": 1.0}
+        settings |= {"act.temperature": 1.0, "act.blind_temperature": 1.0, "act.blind_hold_steps": 1.0}
         settings |= {"act.sample_moves": _SAMPLED_MOVES, "search.temperature_end": 1.0}
         # Q is rescaled by the spread of outcomes, whatever one tree has seen: a small gain is then a small reason.
         settings |= {"search.span_floor": 1.0, "search.c_scale": 0.2}

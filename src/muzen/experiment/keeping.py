@@ -46,6 +46,7 @@ def save(run: Experiment) -> None:
     arrays |= {"rollout/observation": run.rollout.observation, "rollout/drawn": run.drawn}
     counters = {name: getattr(run, name) for name in _COUNTERS} | {"seconds": run.elapsed()}
     state = counters | {
+        "span_floor": run.span_floor(),  # what an agent loaded from here searches with
         "owed_positions": run.reanalyse.owed,
         "recent": list(run.recent),
         "window": run.window,

@@ -82,16 +82,16 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
     return model
 
 
-def make_planner(config: SearchConfig, simulations: int, value_spread: float = 0.0) -> Planner:
-    """The search as the settings ask for it; the span floor is a share of the spread of value targets."""
-    rule = dataclasses.replace(make_rule(config), span_floor=config.span_floor * value_spread)
+def make_planner(config: SearchConfig, simulations: int, span_floor: float = 0.0) -> Planner:
+    """The search as the settings ask for it; the span floor is in environment units of value, see `Experiment`."""
+    rule = dataclasses.replace(make_rule(config), span_floor=span_floor)
     return Planner(rule, simulations, config.root_value)
 
 
-def make_agent(config: Config, spec: EnvSpec, model: NetworkModel, env_steps: int, value_spread: float) -> Agent:
+def make_agent(config: Config, spec: EnvSpec, model: NetworkModel, env_steps: int, span_floor: float) -> Agent:
     """A greedy agent from weights and settings."""
     simulations = config.evaluate.simulations or config.search.simulations
-    planner = make_planner(config.search, simulations, value_spread)
+    planner = make_planner(config.search, simulations, span_floor)
     return Agent(model, planner, spec, env_steps, config.evaluate.max_steps)
 
 

@@ -148,7 +148,7 @@ class Experiment:
             key,
             explore=explore,
             temperature=visit_temperature(fraction, search.temperature, search.temperature_end),
-            span_floor=search.span_floor * self.value_spread,
+            span_floor=self.span_floor(),
         )
 
     def _fresh_plan(self, observation: Any, legal: Any, to_play: Any) -> Plan:
@@ -159,6 +159,14 @@ class Experiment:
     def blindness(self) -> float:
         """1 while the value explains nothing of the returns, 0 once it explains all of their variance."""
         return 1.0 - min(max(self.value_explained, 0.0), 1.0)
+
+    def span_floor(self) -> float:
+        """Smallest interval that Q is rescaled by: all that values spread over while blind, then the share set.
+
+        While the value explains nothing, what it says of one action against another is noise, and would become policy.
+        """
+        share = self.config.search.span_floor
+        return self.value_spread * (share ** (1.0 - self.blindness()) if share > 0 else 0.0)
 
     def exploration(self) -> np.float32:
         """[] scale of the noise that actions are sampled with."""
@@ -427,7 +435,7 @@ class Experiment:
 
     def agent(self) -> Agent:
         """The agent as it stands, with evaluation's simulations."""
-        return make_agent(self.config, self.spec, self.learner.average, self.env_steps, self.value_spread)
+        return make_agent(self.config, self.spec, self.learner.average, self.env_steps, self.span_floor())
 
 
 @jax.jit
