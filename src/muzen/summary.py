@@ -20,7 +20,7 @@ def returns(evaluation: dict[str, Any]) -> str:
             for seat in evaluation["seats"]
         )
         return (
-            f"against random opponents over {evaluation['episodes']} games: {seats}; "
+            f"against {evaluation['opponent']} opponents over {evaluation['episodes']} games: {seats}; "
             f"mean return {evaluation['mean_return']:.2f} (95 % interval {low:.2f} to {high:.2f})"
         )
     plural = "" if evaluation["episodes"] == 1 else "s"
