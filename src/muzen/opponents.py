@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from muzen.envs.openspiel import PREFIX, load_game
+from muzen.envs import PREFIX, load_game
 from muzen.errors import ConfigError
 from muzen.players import Move, Player, Position, Random
 
@@ -141,6 +141,11 @@ def split_names(text: str) -> list[str]:
 def is_kind(name: str) -> bool:
     """Whether a name is of one of the opponents above, right or wrong in its number."""
     return name.partition(":")[0] in KINDS
+
+
+def opponents(text: str, env_id: str) -> list[Player]:
+    """The opponents of a list such as 'random,minimax:3'. Raises as `split_names` and `opponent` do."""
+    return [opponent(name, env_id) for name in split_names(text)]
 
 
 def opponent(name: str, env_id: str) -> Player:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from muzen.envs.openspiel import PREFIX, load_game
+from muzen.envs import PREFIX, load_game
 from muzen.errors import RunDamagedError
 from muzen.runs import GameRecord
 

@@ -15,11 +15,13 @@ import numpy as np
 from muzen.errors import RunDamagedError
 from muzen.networks import NetworkModel
 from muzen.replay import Replay
-from muzen.runs import Checkpoint
+from muzen.runs import Checkpoint, Weights
 
 if TYPE_CHECKING:
     from muzen.experiment.run import Experiment
 
+# What `keep_weights` calls the spread of values that the search goes by.
+VALUE_SPREAD = "value_spread"
 # Attributes of `Experiment` that a checkpoint keeps and a resumed run takes back as they are.
 _COUNTERS = (
     "env_steps",
@@ -84,6 +86,13 @@ def restore(run: Experiment) -> list[str]:
     broken += [f"environment {i} shows another observation than it did" for i in differs]
     run.metrics.truncate(run.env_steps)
     return broken
+
+
+def keep_weights(run: Experiment) -> None:
+    """Keep the weights that act now, for the arena; `restore_model` takes them as it does a checkpoint's."""
+    prefix = "learner/.average"
+    arrays = {f"{prefix}{name}": x for name, x in _named_arrays(run.learner.average).items()}
+    Weights(run.folder.path).save(run.env_steps, arrays | {VALUE_SPREAD: np.array(run.value_spread)})
 
 
 def restore_model(model: NetworkModel, arrays: dict[str, np.ndarray], folder: Path) -> NetworkModel:
