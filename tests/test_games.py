@@ -84,7 +84,7 @@ def test_weights_are_kept_at_every_point_of_the_learning_curve(run):
 
 
 def test_an_opponent_that_there_is_not_stops_a_run_before_it_begins(tmp_path):
-    with pytest.raises(muzen.MuzenError, match="no opponent 'mtcs:3'; did you mean mcts:100"):
+    with pytest.raises(muzen.MuzenError, match="no opponent 'mtcs:3'; did you mean mcts:3"):
         muzen.train(GAME, evaluate__opponents="random,mtcs:3", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -165,6 +165,7 @@ def test_random_is_any_environments_and_the_names_are_read_back():
     ("name", "game", "said"),
     [
         ("mtcs:100", TIC_TAC_TOE, "no opponent 'mtcs:100'; did you mean mcts:100. There are random, mcts:SIM"),
+        ("minmax", TIC_TAC_TOE, "did you mean minimax:5"),
         ("stockfish", TIC_TAC_TOE, "There are random, mcts:SIMULATIONS, minimax:DEPTH, hold:POINTS"),
         ("mcts", TIC_TAC_TOE, "mcts: SIMULATIONS must be a whole number of at least 1, not nothing; write mcts:100"),
         ("minimax:0", TIC_TAC_TOE, "DEPTH must be a whole number of at least 1, not '0'"),

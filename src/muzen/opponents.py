@@ -160,8 +160,9 @@ def opponent(name: str, env_id: str) -> Player:
     """
     kind, colon, number = name.partition(":")
     if kind not in KINDS:
-        near = difflib.get_close_matches(kind, KINDS, n=1)
-        hint = f"did you mean {KINDS[near[0]].example}? " if near else ""
+        near = "".join(difflib.get_close_matches(kind, KINDS, n=1))
+        meant = f"{near}:{number}" if near and KINDS[near].number and number else near and KINDS[near].example
+        hint = f"did you mean {meant}? " if near else ""
         raise ConfigError(f"opponents: there is no opponent {name!r}; {hint}There are {_there_are()}")
     what, example, make = KINDS[kind]
     if not what and colon:
@@ -199,4 +200,4 @@ def _unfit(player: Player, env_id: str) -> str:
 
 
 def _there_are() -> str:
-    return "random, mcts:SIMULATIONS, minimax:DEPTH, hold:POINTS (pig)"
+    return "random, mcts:SIMULATIONS, minimax:DEPTH, hold:POINTS (pig), and in the arena run folders"
