@@ -46,7 +46,7 @@ class FixedPlanner:
         self.explored |= explore
         self.stuck |= not legal.any(-1).all()
         size = len(observation)
-        return Plan(np.zeros(size, np.int32), np.full((size, 2), 0.5), np.zeros((size, 1)))
+        return Plan(np.zeros(size, np.int32), np.full((size, 2), 0.5), np.zeros((size, 3)))
 
 
 def play(episodes: int, seed: int, planner: FixedPlanner | None = None) -> dict:
@@ -161,7 +161,7 @@ def test_in_a_game_the_agent_has_every_seat_in_turn_against_random_opponents():
         assert seat["win"] + seat["draw"] + seat["loss"] == 12
         own = result["returns"][seat["seat"] :: 3]
         assert seat["win"] == sum(x == 2 for x in own) and seat["mean_return"] == pytest.approx(np.mean(own))
-    assert result["opponent"] == "uniformly random" and 0 < sum(s["win"] for s in result["seats"]) < LANES + 4
+    assert result["opponent"] == "random" and 0 < sum(s["win"] for s in result["seats"]) < LANES + 4
     again = evaluate(agent, CountUp, episodes=LANES + 4, seed=3)
     assert again == result
     assert evaluate(agent, CountUp, episodes=LANES + 4, seed=4)["lengths"] != result["lengths"]

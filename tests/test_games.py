@@ -15,7 +15,7 @@ from muzen.callbacks import Callback
 from muzen.config import override
 from muzen.envs import make, spec_of
 from muzen.presets import preset
-from muzen.runs import read_metrics
+from muzen.runs import Weights, read_metrics
 
 pyspiel = pytest.importorskip("pyspiel")
 
@@ -35,6 +35,7 @@ SMALL = {
     "evaluate.episodes": 6,
     "evaluate.curve_points": 3,
     "evaluate.curve_games": 3,
+    "evaluate.opponents": "hold:4,random",
     "checkpoint_minutes": 100.0,
 }
 
@@ -62,11 +63,30 @@ def test_three_players_with_chance_and_no_fixed_turns_are_learned_and_measured_i
     assert abs(sum(last[f"self_play_return_{player}"] for player in range(3))) < 1e-5
 
 
-def test_the_running_return_of_a_game_is_against_random_opponents(run):
+def test_the_learning_curve_of_a_game_is_against_fixed_opponents_and_the_running_return_against_the_first(run):
     rows = read_metrics(run.folder)
-    measured = [row["recent_return"] for row in rows if "recent_return" in row]
-    assert measured and all(-1 <= x <= 1 for x in measured)
+    for name in ("return_against_hold:4", "return_against_random"):
+        assert all(-1 <= row[name] <= 1 for row in rows if name in row) and any(name in row for row in rows)
+    last = [row for row in rows if "return_against_hold:4" in row][-1]
+    assert -1 <= last["recent_return"] <= 1
     assert not any("episode_return" in row for row in rows)
+
+
+def test_weights_are_kept_at_every_point_of_the_learning_curve(run):
+    steps = Weights(run.folder).steps()
+    assert len(steps) == 3 and steps == sorted(steps) and steps[-1] <= SMALL["env_steps"] + 4
+    first, last = muzen.load(run.folder, step=steps[0]), muzen.load(run.folder)
+    assert first.env_steps == steps[0] < last.env_steps
+    pairs = zip(*(jax.tree.leaves(agent.model.network) for agent in (first, last)), strict=True)
+    assert any((np.asarray(a) != np.asarray(b)).any() for a, b in pairs)
+    with pytest.raises(muzen.MuzenError, match=f"no weights of environment step 1; it kept those of {steps[0]}, "):
+        muzen.load(run.folder, step=1)
+
+
+def test_an_opponent_that_there_is_not_stops_a_run_before_it_begins(tmp_path):
+    with pytest.raises(muzen.MuzenError, match="no opponent 'mtcs:3'; did you mean mcts:3"):
+        muzen.train(GAME, evaluate__opponents="random,mtcs:3", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_loaded_agent_plays_for_whoever_moves(run):

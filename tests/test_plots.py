@@ -1,12 +1,14 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from muzen.config import Config, SearchConfig
 from muzen.errors import RunDamagedError, RunNotFoundError, StorageError
-from muzen.plots import Curve, draw, groups, plot_runs, read_run, run_folders
+from muzen.plots import Curve, _draw_returns, draw, groups, plot_runs, read_run, run_folders
 from muzen.runs import Metrics, RunFolder
 
 
@@ -57,6 +59,22 @@ def test_each_environment_has_its_own_block(tmp_path):
     one = pixels(draw([curve()], tmp_path / "one.png"))
     two = pixels(draw([curve(), curve(env_id="Acrobot-v1")], tmp_path / "two.png"))
     assert two.shape[0] == 2 * one.shape[0]
+
+
+def test_a_game_is_drawn_by_opponent(tmp_path):
+    def game(*opponents):
+        made = curve(env_id="openspiel:tic_tac_toe")
+        rows = [row | {f"return_against_{name}": row["env_steps"] / 2000 for name in opponents} for row in made.rows]
+        return dataclasses.replace(made, rows=rows)
+
+    pictures = [
+        pixels(draw([game(*names)], tmp_path / "a.png")) for names in ((), ("random",), ("random", "minimax:3"))
+    ]
+    assert all((a != b).any() for a, b in itertools.pairwise(pictures))
+    figure = Figure()
+    axes = figure.subplots()
+    _draw_returns(axes, "env_steps", 1, {"return": [game("random", "minimax:3")]})
+    assert axes.get_legend_handles_labels()[1][:2] == ["against random", "against minimax:3"]
 
 
 @pytest.mark.parametrize("others", [[], [curve(1, rows=1), curve(2, rows=5)]], ids=["alone", "beside others"])

@@ -73,6 +73,19 @@ def test_a_terminal_shows_a_bar_and_is_given_back():
     assert "\x1b[?25h" in said  # the cursor is back
 
 
+def test_an_arena_shows_its_games_and_the_present_match():
+    for terminal in (False, True):
+        progress, clock, out = shown(terminal)
+        for done in range(1, 201):
+            clock.now += 0.5
+            progress.on_arena("mine against random" if done <= 100 else "mine against mcts:100", done, 200)
+        said = out.getvalue()
+        last = "200/200" if terminal else "arena: 200 of 200 games · mine against mcts:100\n"
+        assert last in said
+        assert terminal or len(said.splitlines()) == 11
+        assert not terminal or "\x1b[?25h" in said
+
+
 def test_time_left_is_the_budget_that_ends_first():
     progress, _, _ = shown(terminal=False)
     config = Config("CartPole-v1", env_steps=10_000, minutes=1.0)

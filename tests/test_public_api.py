@@ -18,6 +18,7 @@ def test_the_public_names_are_these():
         "MuzenError",
         "Run",
         "__version__",
+        "arena",
         "check",
         "diagnose",
         "evaluate",
@@ -27,6 +28,7 @@ def test_the_public_names_are_these():
         "record",
         "resume",
         "search",
+        "show",
         "train",
     ]
 
@@ -48,7 +50,7 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = muzen.trian
 
 
-@pytest.mark.parametrize("name", ["check", "diagnose", "evaluate", "record", "search"])
+@pytest.mark.parametrize("name", ["arena", "check", "diagnose", "evaluate", "record", "search", "show"])
 def test_a_module_named_like_a_function_can_be_called_as_it(name):
     module = importlib.import_module(f"muzen.{name}")
     assert getattr(muzen, name) is module

@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from muzen.agent import Agent
     from muzen.api import Run, diagnose, evaluate, load, resume, train
+    from muzen.arena import arena
     from muzen.callbacks import Callback
     from muzen.check import check
     from muzen.config import Config
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from muzen.presets import preset
     from muzen.record import record
     from muzen.search import search
+    from muzen.show import show
 
 __all__ = [
     "Agent",
@@ -37,6 +39,7 @@ __all__ = [
     "MuzenError",
     "Run",
     "__version__",
+    "arena",
     "check",
     "diagnose",
     "evaluate",
@@ -46,6 +49,7 @@ __all__ = [
     "record",
     "resume",
     "search",
+    "show",
     "train",
 ]
 
@@ -56,6 +60,7 @@ _HOMES = {
     "Config": "muzen.config:Config",
     "MuzenError": "muzen.errors:MuzenError",
     "Run": "muzen.api:Run",
+    "arena": "muzen.arena:arena",
     "check": "muzen.check:check",
     "diagnose": "muzen.api:diagnose",
     "evaluate": "muzen.api:evaluate",
@@ -65,6 +70,7 @@ _HOMES = {
     "record": "muzen.record:record",
     "resume": "muzen.api:resume",
     "search": "muzen.search:search",
+    "show": "muzen.show:show",
     "train": "muzen.api:train",
 }
 

@@ -17,11 +17,12 @@ from muzen.config import Config, override
 from muzen.diagnose import Finding, UnrollReport, findings, unroll_against
 from muzen.errors import ConfigError, RunDamagedError
 from muzen.evaluate import evaluate as play_episodes
-from muzen.experiment import Experiment, make_agent, make_model, restore_model
+from muzen.experiment import SPAN_FLOOR, Experiment, make_agent, make_model, restore_model
+from muzen.opponents import opponents
 from muzen.presets import preset
 from muzen.profile import EVALUATION, breakdown
 from muzen.profile import FILE as PROFILE_FILE
-from muzen.runs import Checkpoint, RunFolder, read_metrics
+from muzen.runs import Checkpoint, RunFolder, Weights, read_metrics
 from muzen.types import Environment, EnvSpec
 
 # Where runs go when no folder is named, below the current directory.
@@ -126,6 +127,7 @@ def train(
     dotted = {name.replace("__", "."): value for name, value in overrides.items()}
     dotted |= {name: value for name, value in named.items() if value is not None}
     config = configure(env, config=config, overrides=dotted)
+    opponents(config.evaluate.opponents, config.env_id)  # one that there is not must not leave a folder behind
     folder = RunFolder.create(Path(out) if out is not None else _default_folder(config.env_id, config.seed), config)
     with folder.lock():
         experiment = Experiment(
@@ -230,12 +232,14 @@ def load(
     value_encoding: Any = None,
     reward_encoding: Any = None,
     simulations: int | None = None,
+    step: int | None = None,
 ) -> Agent:
     """The trained agent of a run folder; needs no environment.
 
     Args:
       network, value_encoding, reward_encoding: named again if the run was trained with the user's own.
       simulations: per move; default: the run's evaluation setting.
+      step: environment step whose weights to load, of those kept in a game's weights/; default: the last checkpoint's.
 
     Raises:
       RunNotFoundError, RunDamagedError, RunVersionError: the folder cannot be used.
@@ -245,11 +249,15 @@ def load(
     if simulations is not None:
         config = override(config, {"evaluate.simulations": simulations})
     saved = Checkpoint(opened.path).load()
+    arrays, env_steps, span_floor = saved.arrays, saved.state["env_steps"], saved.state["span_floor"]
+    if step is not None:
+        arrays, env_steps = Weights(opened.path).load(step), step
+        span_floor = float(arrays[SPAN_FLOOR]) if SPAN_FLOOR in arrays else span_floor
     spec = spec_from_dict(saved.state["spec"], opened.path)
     use_compilation_cache()
     model = make_model(config, spec, network, value_encoding, reward_encoding)
-    model = restore_model(model, saved.arrays, opened.path)
-    return make_agent(config, spec, model, saved.state["env_steps"], saved.state["span_floor"])
+    model = restore_model(model, arrays, opened.path)
+    return make_agent(config, spec, model, env_steps, span_floor)
 
 
 def spec_from_dict(data: Any, folder: Path) -> EnvSpec:

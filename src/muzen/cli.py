@@ -1,4 +1,4 @@
-"""The command line: `muzen train`, `evaluate`, `resume`, `plot`, `record`, `check`, `diagnose`.
+"""The command line: `muzen train`, `evaluate`, `resume`, `arena`, `show`, `plot`, `record`, `check`, `diagnose`.
 
 Each command is a dataclass whose fields are its flags; `Train` is the configuration itself. What needs jax
 is imported where it is used, so that `muzen --help` answers at once.
@@ -170,6 +170,79 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Arena:
+    """Play matches of trained agents against opponents, from both sides of the same openings, and rate them all."""
+
+    folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR [DIR ...]")]
+    """Run folders, or DIR@STEP for what a run was at a point of its curve; each meets all opponents and all others."""
+    opponents: str = "random"
+    """Comma-separated: random, mcts:SIMULATIONS, minimax:DEPTH, hold:POINTS (pig), or run folders."""
+    games: int = 100
+    """Games of each match, half from each side; rounded up to whole openings."""
+    simulations: int | None = None
+    """Simulations per move of every agent; each run's own setting if left out."""
+    seed: int = 0
+    """Seed of openings and chance; the same seed gives the same games."""
+    opening_plies: str = ""
+    """Random moves that games begin with: 2-4 (the default), or 0-0 for none (the default in games of chance)."""
+    out: OptionalFolder = None
+    """Where arena-N.json, arena-N.png and games/arena-N.jsonl go. Default: the first run folder."""
+    json: Flag = False
+    """Print one JSON object and nothing else on standard output."""
+    debug: Flag = False
+    """Show the whole traceback of an error."""
+
+    def __call__(self) -> int:
+        if not self.folders:
+            raise ConfigError("arena: no run folder given; name at least one, such as runs/openspiel-tic_tac_toe-seed0")
+        from muzen.arena import arena
+        from muzen.summary import arena_tables
+
+        with _Watch() as progress:
+            result = arena(
+                self.folders,
+                opponents=self.opponents,
+                games=self.games,
+                simulations=self.simulations,
+                seed=self.seed,
+                opening_plies=_parse_plies(self.opening_plies),
+                out=self.out,
+                progress=progress.on_arena,
+            )
+        if self.json:
+            _say(_json(result))
+            return 0
+        for table in arena_tables(result):
+            Console().print(table)
+        for what, path in result["files"].items():
+            _say(f"{what}: {path}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Show:
+    """Replay recorded games: step through them with keys, or print all positions where there is no terminal."""
+
+    file: Annotated[Positional[Path], arg(metavar="FILE")]
+    """A file of games, such as DIR/games/arena-1.jsonl."""
+    game: int | None = None
+    """The game to show, counted from 1; all of them if left out."""
+    list: Flag = False
+    """List the games, a line each."""
+    debug: Flag = False
+    """Show the whole traceback of an error."""
+
+    def __call__(self) -> int:
+        from muzen.show import games_table, show
+
+        if self.list:
+            Console().print(games_table(self.file))
+        else:
+            show(self.file, game=self.game)
+        return 0
+
+
+@dataclass(frozen=True)
 class Plot:
     """Draw the learning curves of run folders; several runs give their mean and band."""
 
@@ -262,6 +335,8 @@ COMMANDS: dict[str, type] = {
     "train": Train,
     "evaluate": Evaluate,
     "resume": Resume,
+    "arena": Arena,
+    "show": Show,
     "plot": Plot,
     "record": Record,
     "check": Check,
@@ -367,6 +442,16 @@ def _parse_seeds(text: str) -> list[int]:
             raise ConfigError(f"seeds: {text!r} is not a list of seeds; write 0-4, or 0,3,7")
         seeds += range(int(first), int(last if dash else first) + 1)
     return list(dict.fromkeys(seeds))
+
+
+def _parse_plies(text: str) -> tuple[int, int] | None:
+    """'2-4' or '3' as the least and the most; None of ''."""
+    if not text:
+        return None
+    first, dash, last = text.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        raise ConfigError(f"opening_plies: {text!r} is no range of moves; write 2-4, or 0-0 for none")
+    return int(first), int(last if dash else first)
 
 
 class _Watch:

@@ -212,9 +212,11 @@ class EvaluateConfig:
     max_steps: int = 27_000
     """Environment steps after which an evaluation episode is cut off, where the environment has no limit of its own."""
     curve_points: int = 20
-    """Games: how often in a run the agent meets random opponents, for the learning curve; 0: never."""
+    """Games: how often in a run the agent meets the opponents below, for the learning curve; 0: never."""
     curve_games: int = 20
-    """Games: how many each time."""
+    """Games: how many each time, against each of them."""
+    opponents: str = "random"
+    """Games: whom it meets for the curve, as in muzen arena: random,minimax:3; the running return is of the first."""
 
 
 @dataclass(frozen=True)

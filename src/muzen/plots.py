@@ -50,6 +50,8 @@ STYLE: dict[Any, Any] = {
 # Points of a mean curve over several runs.
 GRID = 200
 LOSSES = ("policy_loss", "value_loss", "reward_loss", "discount_loss", "consistency_loss")
+# Begins the columns of returns against opponents, by name.
+AGAINST = "return_against_"
 Rows = Sequence[dict[str, float]]
 
 
@@ -180,12 +182,7 @@ def _draw_environment(block: Any, env_id: str, named: dict[str, list[Curve]]) ->
     longest = max((curve.rows[-1].get("seconds", 0) for curve in curves if curve.rows), default=0)
     unit, seconds = ("hours", 3600) if longest > 7200 else ("minutes", 60) if longest > 180 else ("seconds", 1)
     for axes, x, scale in ((steps, "env_steps", 1), (clock, "seconds", seconds)):
-        for colour, (name, group) in zip(_colours(len(named)), named.items(), strict=True):
-            _band(axes, [_scaled(curve.series(x, "recent_return"), scale) for curve in group], colour, name)
-        if len(curves) == 1:
-            points = _scaled(curves[0].series(x, "episode_return"), scale)
-            axes.plot(*points, ".", color=COLOURS[0], alpha=0.3, markersize=4, zorder=1, label="between two reports")
-        axes.set_ylabel("episode return")
+        _draw_returns(axes, x, scale, named)
     seeds = any(len(group) > 1 for group in named.values())
     steps.set_title("Return, mean and range of seeds" if seeds else "Return while learning")
     clock.set_title("The same by wall-clock")
@@ -209,6 +206,27 @@ def _draw_environment(block: Any, env_id: str, named: dict[str, list[Curve]]) ->
         axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     for axes in (steps, clock, loss, shares, norm):
         _finish(axes)
+
+
+def _draw_returns(axes: Axes, x: str, scale: float, named: dict[str, list[Curve]]) -> None:
+    """The running return of each group; of one group of a game, the return against each of several opponents."""
+    curves = [curve for group in named.values() for curve in group]
+    opponents = list(
+        dict.fromkeys(key for curve in curves for row in curve.rows for key in row if key.startswith(AGAINST))
+    )
+    if len(named) == 1 and len(opponents) > 1:
+        for colour, key in zip(_colours(len(opponents)), opponents, strict=True):
+            label = f"against {key.removeprefix(AGAINST)}"
+            _band(axes, [_scaled(curve.series(x, key), scale) for curve in curves], colour, label, each=False)
+    else:
+        for colour, (name, group) in zip(_colours(len(named)), named.items(), strict=True):
+            _band(axes, [_scaled(curve.series(x, "recent_return"), scale) for curve in group], colour, name)
+    if len(curves) == 1:
+        points = _scaled(curves[0].series(x, "episode_return"), scale)
+        if len(points[0]):
+            axes.plot(*points, ".", color=COLOURS[0], alpha=0.3, markersize=4, zorder=1, label="between two reports")
+    ended = f" against {opponents[0].removeprefix(AGAINST)}" if len(opponents) == 1 else ""
+    axes.set_ylabel(f"episode return{ended}")
 
 
 def _draw_terms(axes: Axes, named: dict[str, list[Curve]], terms: Sequence[str], one: str) -> None:

@@ -50,6 +50,7 @@ class Progress(Callback):
         self._bars: Bars | None = None
         self._training: TaskID | None = None
         self._evaluation: TaskID | None = None
+        self._arena: TaskID | None = None
         self._history: deque[tuple[float, float, float]] = deque()  # (seconds, env_steps, updates)
         self._last_line = -float("inf")
         self._said: set[str] = set()
@@ -89,7 +90,7 @@ class Progress(Callback):
             history.popleft()
         parts = [f"return {row['recent_return']:.1f}" if "recent_return" in row else "return –"]
         if "self_play_return_0" in row:  # a game: what recent_return is measured against
-            parts = [f"{parts[0]} against random play"]
+            parts = [f"{parts[0]} against {config.evaluate.opponents.partition(',')[0].strip()}"]
         since, steps, updates = (now - then for now, then in zip(history[-1], history[0], strict=True))
         clock = f"{duration(row['seconds'])} gone"
         if since > 0:
@@ -129,6 +130,20 @@ class Progress(Callback):
             self._last_line = self.clock()
             self._print(Text(f"evaluating: {done} of {episodes} greedy episodes"))
 
+    def on_arena(self, match: str, done: int, games: int) -> None:
+        """Games of an arena played so far, in all matches, and the match that goes on."""
+        if self.console.is_terminal:
+            self._open()
+            assert self._bars is not None
+            if self._arena is None:
+                self._arena = self._bars.add_task("arena", total=games, note="")
+            self._bars.update(self._arena, completed=done, note=match)
+            if done == games:
+                self.close()
+        elif done == games or self.clock() - self._last_line >= self.interval_s:
+            self._last_line = self.clock()
+            self._print(Text(f"arena: {done:,} of {games:,} games · {match}"))
+
     def on_end(self, run: Any, summary: dict[str, Any]) -> None:
         """Closes the display; the summary itself is the command line's to print."""
         self.close()
@@ -137,7 +152,7 @@ class Progress(Callback):
         """Give the terminal back; harmless when called twice."""
         if self._bars is not None:
             self._bars.stop()
-        self._bars = self._training = self._evaluation = None
+        self._bars = self._training = self._evaluation = self._arena = None
 
     def _open(self) -> None:
         if self._bars is None:

@@ -20,7 +20,7 @@ def returns(evaluation: dict[str, Any]) -> str:
             for seat in evaluation["seats"]
         )
         return (
-            f"against random opponents over {evaluation['episodes']} games: {seats}; "
+            f"against {evaluation['opponent']} opponents over {evaluation['episodes']} games: {seats}; "
             f"mean return {evaluation['mean_return']:.2f} (95 % interval {low:.2f} to {high:.2f})"
         )
     plural = "" if evaluation["episodes"] == 1 else "s"
@@ -49,6 +49,8 @@ def run_summary(run: Any, seconds: float) -> str:
         f"muzen diagnose {folder}": "why it did or did not learn",
         f"muzen resume {folder} --env-steps {2 * steps}": "train longer",
     }
+    if "seats" in run.evaluation:
+        commands[f"muzen arena {folder} --opponents random,mcts:100"] = "matches against opponents, rated"
     width = max(map(len, commands))
     return "\n".join(
         [
@@ -62,6 +64,32 @@ def run_summary(run: Any, seconds: float) -> str:
             *(f"  {command:<{width}}  {why}" for command, why in commands.items()),
         ]
     )
+
+
+def arena_tables(result: dict[str, Any]) -> list[Table]:
+    """What every match of an arena ended with, and how strong all who took part are; 95 % intervals below shares."""
+
+    def share(found: dict[str, Any], name: str) -> str:
+        low, high = (100 * end for end in found[f"{name}_ci95"])
+        value = found["score"] if name == "score" else found[name] / found["games"]
+        return f"{100 * value:.1f} %\n{low:.1f} to {high:.1f}"
+
+    title = f"{result['game'].removesuffix('()')}: {result['games']} games a match"
+    matches = Table(box=box.SIMPLE, title=title, caption="a draw is half a win in the score")
+    matches.add_column("match", overflow="fold")
+    for heading in ("won", "drawn", "lost", "score"):
+        matches.add_column(heading, justify="right", no_wrap=True)
+    for found in result["matches"]:
+        shares = (share(found, name) for name in ("win", "draw", "loss", "score"))
+        matches.add_row(f"{found['player']}\nagainst {found['opponent']}", *shares)
+    ratings = Table(box=box.SIMPLE, title="Elo, from the mean of these players")
+    ratings.add_column("player", overflow="fold")
+    for heading in ("Elo", "95 % interval", "games"):
+        ratings.add_column(heading, justify="right", no_wrap=True)
+    for one in result["elo"]:
+        low, high = one["ci95"]
+        ratings.add_row(one["name"], f"{one['elo']:+.0f}", f"{low:+.0f} to {high:+.0f}", f"{one['games']:,}")
+    return [matches, ratings]
 
 
 def seeds_table(runs: list[tuple[Any, float]]) -> Table:

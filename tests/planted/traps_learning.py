@@ -342,9 +342,9 @@ PLANTS = [
     Plant(
         31,
         "a finished episode is searched with no legal action in evaluation",
-        "evaluate.py",
-        "lane.now.legal | lane.over for lane in lanes",
-        "lane.now.legal for lane in lanes",
+        "matches.py",
+        "if self.game is None or self.over or self.length >= self.max_steps:",
+        "if self.game is None or self.length >= self.max_steps:",
         claim("test_evaluate.py", STUCK),
     ),
     Plant(

@@ -308,9 +308,9 @@ PLANTS = [
     Plant(
         11,
         "random opponents take illegal actions",
-        "evaluate.py",
-        "np.flatnonzero(self.now.legal)",
-        "len(self.now.legal)",
+        "players.py",
+        "np.flatnonzero(p.now.legal)",
+        "len(p.now.legal)",
         claim("test_evaluate.py", "test_random_opponents_take_only_legal_moves"),
     ),
     Plant(

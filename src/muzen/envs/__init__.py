@@ -2,15 +2,17 @@
 
 from muzen.envs.gymnasium import GymnasiumEnvironment
 from muzen.envs.make import EnvLike, env_name, make, named_again, nearest_names, open_env, spec_of
-from muzen.envs.openspiel import OpenSpielEnvironment
+from muzen.envs.openspiel import PREFIX, OpenSpielEnvironment, load_game
 from muzen.envs.seeding import episode_seed
 
 __all__ = [
+    "PREFIX",
     "EnvLike",
     "GymnasiumEnvironment",
     "OpenSpielEnvironment",
     "env_name",
     "episode_seed",
+    "load_game",
     "make",
     "named_again",
     "nearest_names",

@@ -57,6 +57,11 @@ class OpenSpielEnvironment:
         """Whether anything but the players' moves decides how a game goes."""
         return bool(self.game.max_chance_outcomes())
 
+    @property
+    def state(self) -> Any:
+        """The `pyspiel.State` that the game stands in, to look at and not to change; None before the first reset."""
+        return self._state
+
     def reset(self, seed: int) -> TimeStep:
         """Starts an episode; all its chance follows from `seed`."""
         self._random = np.random.default_rng(seed)

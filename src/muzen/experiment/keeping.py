@@ -15,11 +15,13 @@ import numpy as np
 from muzen.errors import RunDamagedError
 from muzen.networks import NetworkModel
 from muzen.replay import Replay
-from muzen.runs import Checkpoint
+from muzen.runs import Checkpoint, Weights
 
 if TYPE_CHECKING:
     from muzen.experiment.run import Experiment
 
+# What a checkpoint and `keep_weights` call the span floor that the search goes by.
+SPAN_FLOOR = "span_floor"
 # Attributes of `Experiment` that a checkpoint keeps and a resumed run takes back as they are.
 _COUNTERS = (
     "env_steps",
@@ -46,7 +48,7 @@ def save(run: Experiment) -> None:
     arrays |= {"rollout/observation": run.rollout.observation, "rollout/drawn": run.drawn}
     counters = {name: getattr(run, name) for name in _COUNTERS} | {"seconds": run.elapsed()}
     state = counters | {
-        "span_floor": run.span_floor(),  # what an agent loaded from here searches with
+        SPAN_FLOOR: run.span_floor(),
         "owed_positions": run.reanalyse.owed,
         "recent": list(run.recent),
         "window": run.window,
@@ -86,6 +88,13 @@ def restore(run: Experiment) -> list[str]:
     broken += [f"environment {i} shows another observation than it did" for i in differs]
     run.metrics.truncate(run.env_steps)
     return broken
+
+
+def keep_weights(run: Experiment) -> None:
+    """Keep the weights that act now, for the arena; `restore_model` takes them as it does a checkpoint's."""
+    prefix = "learner/.average"
+    arrays = {f"{prefix}{name}": x for name, x in _named_arrays(run.learner.average).items()}
+    Weights(run.folder.path).save(run.env_steps, arrays | {SPAN_FLOOR: np.array(run.span_floor())})
 
 
 def restore_model(model: NetworkModel, arrays: dict[str, np.ndarray], folder: Path) -> NetworkModel:

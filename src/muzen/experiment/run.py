@@ -29,11 +29,12 @@ from muzen.config import Config
 from muzen.diagnose import Health
 from muzen.errors import NonFiniteLossError
 from muzen.evaluate import evaluate
-from muzen.experiment.keeping import restore, restore_model, save
+from muzen.experiment.keeping import keep_weights, restore, restore_model, save
 from muzen.experiment.parts import Units, make_agent, make_model, make_planner
 from muzen.learner import Report, init_learner, make_learn, make_optimizer, sample
 from muzen.maths.schedules import visit_temperature
 from muzen.networks import NetworkModel, Normaliser
+from muzen.opponents import opponents
 from muzen.reanalyse import Reanalyse
 from muzen.replay import Replay, augment
 from muzen.runs import Checkpoint, Metrics, RunFolder
@@ -88,6 +89,7 @@ class Experiment:
         )
         self.spec = self.rollout.spec
         self.symmetries = getattr(self.rollout.envs[0], "symmetries", ())
+        self.opponents = opponents(config.evaluate.opponents, config.env_id)
         self.replay = Replay(self.spec, config.replay, config.act.environments, config.seed)
         self.reanalyse = Reanalyse(self.replay, config.reanalyse.positions_per_step, config.reanalyse.batch_size)
         learn = config.learn
@@ -245,11 +247,15 @@ class Experiment:
         return now * points // self.config.env_steps > (now - steps) * points // self.config.env_steps
 
     def measure(self) -> None:
-        """A point of a learning curve: greedy play against random opponents, for self-play only tells who won."""
-        config = self.config.evaluate
-        found = evaluate(self.agent(), self.make_env, episodes=config.curve_games, seed=config.seed)
-        self.recent.clear()
-        self.recent.append(found["mean_return"])
+        """A point of a learning curve: greedy play against fixed opponents, for self-play only tells who won."""
+        config, agent = self.config.evaluate, self.agent()
+        for opponent in self.opponents:
+            found = evaluate(agent, self.make_env, episodes=config.curve_games, seed=config.seed, opponent=opponent)
+            self._note(f"return_against_{opponent.name}", found["mean_return"])
+            if opponent is self.opponents[0]:
+                self.recent.clear()
+                self.recent.append(found["mean_return"])
+        keep_weights(self)
 
     def begin_learning(self) -> None:
         """Set the supports from what the random steps showed; the network's units are fixed from here on."""

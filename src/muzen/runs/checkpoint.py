@@ -21,6 +21,7 @@ from muzen.files import digest, pack, read_checked, storage_error, unpack, write
 from muzen.runs.folder import FORMAT, check_version, read_json
 
 FOLDER, LIST, REPLAY = "checkpoint", "checkpoint.json", "replay"
+WEIGHTS, ARRAYS = "weights", ".npz"
 # A reader of a living run may see files vanish that a newer checkpoint replaced; it then looks again.
 _ATTEMPTS = 5
 
@@ -157,6 +158,50 @@ class Checkpoint:
                     if path.is_file() and path not in keep:
                         with contextlib.suppress(OSError):  # on Windows a reader may hold it; next time, then
                             path.unlink()
+
+
+class Weights:
+    """The weights of a run as they were at several moments, `weights/STEP.npz`: for comparing, not for going on.
+
+    Args:
+      run: the run folder.
+    """
+
+    def __init__(self, run: Path | str):
+        self.folder = Path(run) / WEIGHTS
+
+    def save(self, env_steps: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep arrays by name.
+
+        Raises:
+          StorageError: they cannot be written.
+        """
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise storage_error(self.folder, error) from error
+        write_atomic(self.folder / f"{env_steps}{ARRAYS}", pack(arrays))
+
+    def steps(self) -> list[int]:
+        """Environment steps at which weights were kept."""
+        return sorted(int(path.stem) for path in self.folder.glob(f"*{ARRAYS}") if path.stem.isdecimal())
+
+    def load(self, env_steps: int) -> dict[str, np.ndarray]:
+        """The arrays that were saved then.
+
+        Raises:
+          RunNotFoundError: none were; the message says when some were.
+          RunDamagedError: the file cannot be read.
+        """
+        path = self.folder / f"{env_steps}{ARRAYS}"
+        if not path.is_file():
+            kept = ", ".join(map(str, self.steps()))
+            there = f"it kept those of {kept}" if kept else "it kept none, as only games do when they are measured"
+            raise RunNotFoundError(f"{self.folder.parent}: has no weights of environment step {env_steps}; {there}")
+        try:
+            return unpack(path.read_bytes(), path)
+        except OSError as error:
+            raise RunDamagedError(f"{path}: cannot be read ({error.strerror}); restore it from a copy") from error
 
 
 def _canonical(listing: dict[str, Any]) -> bytes:
