@@ -8,4 +8,4 @@ from muzen.experiment.keeping import SPAN_FLOOR, restore_model
 from muzen.experiment.parts import make_agent, make_model
 from muzen.experiment.run import UPDATES_PER_CALL, Experiment
 
-__all__ = ["UPDATES_PER_CALL", "SPAN_FLOOR", "Experiment", "make_agent", "make_model", "restore_model"]
+__all__ = ["SPAN_FLOOR", "UPDATES_PER_CALL", "Experiment", "make_agent", "make_model", "restore_model"]
