@@ -2,6 +2,20 @@
 
 from muzen.runs.checkpoint import Checkpoint, Saved
 from muzen.runs.folder import RunFolder, environment_facts
+from muzen.runs.games import GameRecord, append_games, games_folder, new_games_file, read_games, write_games
 from muzen.runs.metrics import Metrics, read_metrics
 
-__all__ = ["Checkpoint", "Metrics", "RunFolder", "Saved", "environment_facts", "read_metrics"]
+__all__ = [
+    "Checkpoint",
+    "GameRecord",
+    "Metrics",
+    "RunFolder",
+    "Saved",
+    "append_games",
+    "environment_facts",
+    "games_folder",
+    "new_games_file",
+    "read_games",
+    "read_metrics",
+    "write_games",
+]

@@ -7,6 +7,7 @@ metrics.jsonl     one row of numbers a line
 tensorboard/      the same rows as event files
 checkpoint/       weights, counters and replay; see `checkpoint.py`
 evaluation.json   the evaluation at the end of training
+games/            records of games, of arenas and of play; see `games.py`
 """
 
 from __future__ import annotations
