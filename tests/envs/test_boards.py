@@ -114,7 +114,8 @@ def test_chess_moves_are_read_castling_promotion_and_en_passant_included():
     assert touched("4k3/P7/8/8/8/8/8/4K3 w - - 0 1")["a8=Q"] == Touch((1, 0), (0, 0))
     assert touched("1n2k3/P7/8/8/8/8/8/4K3 w - - 0 1")["axb8=N"] == Touch((1, 0), (0, 1))
     assert touched("4k3/8/8/pP6/8/8/8/4K3 w - a6 0 1")["bxa6"] == Touch((3, 1), (2, 0))
-    assert reader.owners["Q"] != reader.owners["q"]
+    colours = [reader.colours[reader.owners[piece]] for piece in "PKpk"]
+    assert colours == ["light", "light", "dark", "dark"]
 
 
 def test_a_capture_in_go_is_still_a_placed_stone():

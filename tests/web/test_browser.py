@@ -274,6 +274,13 @@ def test_a_piece_is_moved_by_two_cells(open_page):
     assert page.all("#moves .played")[0] == "a7a6"
 
 
+def test_the_board_can_be_turned(open_page):
+    page, _ = open_page("openspiel:breakthrough")
+    cells = page.cells()
+    page.click("#turn")
+    assert page.cells() == cells[::-1]
+
+
 def test_a_game_without_a_board_has_buttons_and_number_keys(open_page):
     page, _ = open_page("openspiel:pig")
     assert page.all("#choices button") == ["roll", "stop"]

@@ -26,7 +26,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _FEN = re.compile(r"^((?:[pnbrqkPNBRQK1-8]+/)+[pnbrqkPNBRQK1-8]+) [wb] ")
 # Games whose pieces people know to look otherwise than discs in cells.
 _STYLES: dict[str, Style] = {"tic_tac_toe": "marks", "mnk": "marks", "go": "points", "gomoku": "points"}
-_COLOURS = {"connect_four": ("red", "yellow"), "breakthrough": ("dark", "light")}
+_COLOURS = {"connect_four": ("red", "yellow")}
 # Random play that shows whose pieces are whose.
 _PROBE_GAMES, _PROBE_PLIES = 6, 40
 
@@ -73,7 +73,7 @@ class BoardReader:
         short = name.removeprefix(PREFIX).partition("(")[0].strip()
         self.shape, self.empty, self.slanted = shape, empty, slanted
         self.style: Style = style
-        self.colours = _COLOURS.get(short, ("light", "dark") if style == "chess" else ("dark", "light"))
+        self.colours = _COLOURS.get(short, ("dark", "light"))
         self.owners: dict[str, int] = {}
         self.drops = self.moves_pieces = False
         self._labels: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())

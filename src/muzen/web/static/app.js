@@ -9,6 +9,7 @@ const STORE = "muzen-game", RETRY_MS = 2000, MOST_SHOWN = 12;
 let game = null;      // the server's last word
 let place = null;     // the position that is shown, with what the agent thinks of it
 let view = null;      // the ply that is looked back at; null follows the game
+let turned = null;    // whether the board is seen from the other side; null: as suits the person's pieces
 let busy = "";        // what is waited for
 let asked = 0;        // numbers the questions about positions: an old answer is not shown
 
@@ -188,18 +189,20 @@ function isDrawn(name, ...what) {
 
 function drawGame() {
   const thoughts = $("marks").checked && place?.ply === (view ?? game.ply) ? place.analysis : null;
-  if (isDrawn("game", shown().board, shown().text, shown().legal, isMyTurn(), view, thoughts, game.over, game.seat)) return;
+  if (isDrawn("game", shown().board, shown().text, shown().legal, isMyTurn(), view, thoughts, game.over, game.seat, turned)) return;
   const at = shown(), names = new Map(at.legal.map((move) => [move.action, move.name]));
   $("board-frame").hidden = !at.board;
   $("text").hidden = Boolean(at.board);
   if (at.board) {
-    drawBoard($("board"), at.board, { playable: isMyTurn(), onMove: play, thoughts, names });
+    drawBoard($("board"), at.board, { playable: isMyTurn(), onMove: play, thoughts, names, turned: isTurned(at.board) });
   } else {
     $("text").textContent = at.text.trimEnd();
   }
   const others = at.legal.filter((move) => !at.board || !(move.action in at.board.touched));
   drawChoices(others, isMyTurn(), !at.board || others.length === at.legal.length);
 }
+
+function isTurned(board) { return turned ?? (board.style === "chess" && game.seat === board.owners.p); }
 
 // Moves that are no cells: buttons, with number keys where there is nothing else to press.
 function drawChoices(moves, playable, numbered) {
@@ -224,6 +227,7 @@ function drawControls() {
   $("back").disabled = Boolean(busy) || game.ply === 0;
   $("new").disabled = $("save").disabled = $("next").disabled = Boolean(busy);
   $("save").hidden = game.over || game.ply === 0;
+  $("turn").hidden = !game.board?.moves_pieces;
   $("next").hidden = game.seat !== null || game.over;
   const seat = $("seat"), wanted = game.players.map((name, i) => [String(i), name]).concat([["watch", "nobody: watch"]]);
   if (seat.options.length !== wanted.length) {
@@ -261,6 +265,7 @@ function drawThoughts() {
   const worth = thought.chance ? "" : ` · still to come: ${thought.value.map((value) => value.toPrecision(3)).join(", ")}`;
   $("worth").textContent = `${game.players[thought.to_play]} to move ${when} · ${thought.simulations} simulations${worth}`;
   $("value-head").textContent = thought.chance ? "Win" : "Value";
+  $("value-head").classList.toggle("number", !thought.chance);
   const most = Math.max(1, ...thought.moves.map((move) => move.visits));
   body.textContent = "";
   for (const move of thought.moves.slice(0, MOST_SHOWN)) {
@@ -362,6 +367,7 @@ $("new").addEventListener("click", newGame);
 $("back").addEventListener("click", () => { say(""); act("…", () => ask("POST", `/${game.id}/back`, { ply: game.ply })); });
 $("save").addEventListener("click", () => act("…", () => ask("POST", `/${game.id}/save`, {})));
 $("next").addEventListener("click", () => act("The agent thinks …", () => ask("POST", `/${game.id}/reply`, { ply: game.ply })));
+$("turn").addEventListener("click", () => { turned = !isTurned(game.board); drawGame(); });
 $("live").addEventListener("click", () => lookAt(game.ply));
 $("hints").addEventListener("change", () => think());
 $("marks").addEventListener("change", () => drawGame());

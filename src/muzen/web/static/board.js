@@ -16,7 +16,7 @@ export function surface(board) {
 }
 
 // Draws the board; onMove(actions) is called with every action that the chosen cells stand for.
-export function drawBoard(element, board, { playable, onMove, thoughts, names }) {
+export function drawBoard(element, board, { playable, onMove, thoughts, names, turned }) {
   const rows = board.cells.length, columns = board.cells[0].length;
   const had = element.contains(document.activeElement);
   element.textContent = "";
@@ -29,10 +29,11 @@ export function drawBoard(element, board, { playable, onMove, thoughts, names })
   const targets = selected === null ? targetsOf(moves) : moves.get(selected).targets;
   const sources = new Set([...moves].filter(([, move]) => move.moved).map(([key]) => key));
   const last = new Set(board.last.map(String));
-  if (!element.style.getPropertyValue("--columns")) return;
 
-  if (board.column_labels.length) element.append(labels(board, columns));
-  for (let r = 0; r < rows; r++) {
+  const across = order(columns, turned);
+  element.dataset.turned = turned ? "1" : "";
+  if (board.column_labels.length) element.append(labels(board, across));
+  for (const r of order(rows, turned)) {
     const line = document.createElement("div");
     line.setAttribute("role", "row");
     line.className = "line";
@@ -41,7 +42,7 @@ export function drawBoard(element, board, { playable, onMove, thoughts, names })
     label.className = "row-label";
     label.textContent = board.row_labels[r] ?? "";
     line.append(label);
-    for (let c = 0; c < columns; c++) {
+    for (const c of across) {
       const key = `${r},${c}`;
       const cell = document.createElement("button");
       cell.type = "button";
@@ -59,7 +60,7 @@ export function drawBoard(element, board, { playable, onMove, thoughts, names })
       cell.setAttribute("aria-disabled", String(!can));
       cell.setAttribute("aria-label", describe(board, r, c, piece, targets.has(key), key === selected));
       if (targets.has(key)) cell.title = targets.get(key).map((action) => names.get(action)).join(", ");
-      cell.addEventListener("click", () => choose(element, board, key, targets, sources, onMove, { playable, onMove, thoughts, names }));
+      cell.addEventListener("click", () => choose(element, board, key, targets, sources, onMove, { playable, onMove, thoughts, names, turned }));
       line.append(cell);
     }
     element.append(line);
@@ -100,12 +101,17 @@ function reachable(board) {
 
 function targetsOf(moves) { return moves.get("")?.targets ?? new Map(); }
 
-function labels(board, columns) {
+function order(count, turned) {
+  const found = [...Array(count).keys()];
+  return turned ? found.reverse() : found;
+}
+
+function labels(board, across) {
   const line = document.createElement("div");
   line.className = "line column-labels";
   line.style.setProperty("--row", 0);
   line.setAttribute("aria-hidden", "true");
-  for (const text of ["", ...board.column_labels.slice(0, columns)]) {
+  for (const text of ["", ...across.map((c) => board.column_labels[c])]) {
     const label = document.createElement("span");
     label.textContent = text;
     line.append(label);
@@ -170,8 +176,8 @@ export function boardKeys(element) {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     const from = event.target.closest?.("[data-cell]");
     if (!step || !from || element.classList.contains("tray")) return;
-    const [r, c] = from.dataset.cell.split(",").map(Number);
-    const to = element.querySelector(`[data-cell="${r + step[0]},${c + step[1]}"]`);
+    const [r, c] = from.dataset.cell.split(",").map(Number), sign = element.dataset.turned ? -1 : 1;
+    const to = element.querySelector(`[data-cell="${r + sign * step[0]},${c + sign * step[1]}"]`);
     event.preventDefault();
     if (!to) return;
     from.tabIndex = -1;
