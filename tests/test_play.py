@@ -12,12 +12,15 @@ import pytest
 
 pyspiel = pytest.importorskip("pyspiel")
 
-from playing import SIMULATIONS, agent, is_sum_of, session, turn  # noqa: E402
+from playing import SIMULATIONS, Habit, agent, is_sum_of, session, turn  # noqa: E402
 
 import muzen  # noqa: E402
-from muzen.errors import ConfigError, EnvError, IllegalMoveError, PlayError  # noqa: E402
+from muzen.agent import Agent, Planner  # noqa: E402
+from muzen.envs import spec_of  # noqa: E402
+from muzen.errors import ConfigError, EnvError, IllegalMoveError, MuzenError, PlayError  # noqa: E402
 from muzen.play import CHANCE, GameSession  # noqa: E402
 from muzen.runs import read_games  # noqa: E402
+from muzen.search import Gumbel  # noqa: E402
 
 PAGE = Path(__file__).parents[1] / "docs" / "play.md"
 PIG = "openspiel:pig(players=3,winscore=20,horizon=90)"
@@ -339,3 +342,30 @@ def test_the_python_of_the_page_on_playing_runs(monkeypatch):
     monkeypatch.setattr(muzen, "load", lambda folder: agent("openspiel:tic_tac_toe"))
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     exec(compile(code, PAGE.name, "exec"), {"__name__": "page"})
+
+
+def learnable():
+    """Every registered game that an agent could be trained on, with its default parameters."""
+    for kind in pyspiel.registered_games():
+        try:
+            yield spec_of(f"openspiel:{kind.short_name}")
+        except MuzenError:  # refused with a reason, as the adaptor's own tests see
+            continue
+
+
+def test_every_game_that_can_be_learned_can_be_played():
+    played = 0
+    for spec in learnable():
+        unasked = Agent(Habit(spec.players, spec.num_actions), Planner(Gumbel(), 1), spec)
+        game = GameSession(unasked, seat=None, seed=1)
+        for _ in range(2):
+            legal = game.legal_moves()
+            assert game.board() is not None or str(game.position.state)
+            assert set(game.touched()) <= set(legal)
+            action = max(legal)
+            assert game.find_move(legal[action]) == action
+            game.restore([move.action for move in game.moves if move.player != CHANCE] + [action])
+        game.back()
+        assert game.ply == 1
+        played += 1
+    assert played > 35
