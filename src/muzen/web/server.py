@@ -122,7 +122,7 @@ class PlayServer(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away in mid-answer is no news."""
-        error = sys.exception() if sys.version_info >= (3, 11) else sys.exc_info()[1]
+        error = sys.exception()
         if not isinstance(error, ConnectionError | TimeoutError):
             self.complain(error)
 
