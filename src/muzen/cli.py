@@ -1,4 +1,4 @@
-"""The command line: `muzen train`, `evaluate`, `resume`, `arena`, `show`, `plot`, `record`, `check`, `diagnose`.
+"""The command line: `muzen train`, `evaluate`, `resume`, `arena`, `show`, `plot`, `record`, `play`, `check` and others.
 
 Each command is a dataclass whose fields are its flags; `Train` is the configuration itself. What needs jax
 is imported where it is used, so that `muzen --help` answers at once.
@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -292,6 +293,52 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Play:
+    """Play a game against a trained agent, in the terminal or in a browser, and see what it thinks."""
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    """The run folder of an agent trained on a game."""
+    web: Flag = False
+    """Play in a browser page, which this command serves until Ctrl-C."""
+    side: str = "1"
+    """Which player you are, 1 to the number of players; "watch" lets the agent play alone."""
+    simulations: int | None = None
+    """Simulations per move; the run's own setting if left out."""
+    game: str | None = None
+    """Another variant of the agent's game, such as "openspiel:go(board_size=9,komi=5.5)"."""
+    seed: int | None = None
+    """Seed of what chance does in the first game; a fresh one if left out."""
+    host: str = "127.0.0.1"
+    """With --web: the address to serve at. Any other than loopback lets everyone on the network play."""
+    port: int = 8642
+    """With --web: the port to serve at; 0 takes a free one."""
+    no_open: Flag = False
+    """With --web: don't open a browser."""
+    debug: Flag = False
+    """Show the whole traceback of an error."""
+
+    def __call__(self) -> int:
+        from muzen import api
+        from muzen.play import GameSession
+
+        new_game = partial(
+            GameSession, api.load(self.folder), game=self.game, simulations=self.simulations, run=self.folder
+        )
+        session = new_game(seed=self.seed)
+        session.choose_seat(session.find_seat(self.side))
+        if not self.web:
+            from muzen.terminal import play_in_terminal
+
+            return play_in_terminal(session)
+        from muzen.web import serve
+
+        new_game = partial(new_game, seat=session.seat)
+        return serve(
+            new_game, host=self.host, port=self.port, open_browser=not self.no_open, debug=self.debug, say=_say
+        )
+
+
+@dataclass(frozen=True)
 class Check:
     """Say what is wrong with an environment, and what Muzen would use for it."""
 
@@ -339,6 +386,7 @@ COMMANDS: dict[str, type] = {
     "show": Show,
     "plot": Plot,
     "record": Record,
+    "play": Play,
     "check": Check,
     "diagnose": Diagnose,
 }

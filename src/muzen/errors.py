@@ -62,3 +62,11 @@ class NonFiniteLossError(TrainingError):
 
 class SearchError(MuzenError, ValueError):
     """A search was asked for something that has no answer, such as a root without a legal action."""
+
+
+class PlayError(MuzenError):
+    """A game against the agent was asked for something that it does not allow now; the game is as it was."""
+
+
+class IllegalMoveError(PlayError):
+    """A move is not legal, or stands for several; the message says which are. The game is as it was."""

@@ -1,5 +1,6 @@
 """Other people's environments, made to look alike: one interface, one seed rule, clear errors."""
 
+from muzen.envs.boards import Board, BoardReader, Touch, board_reader
 from muzen.envs.gymnasium import GymnasiumEnvironment
 from muzen.envs.make import EnvLike, env_name, make, named_again, nearest_names, open_env, spec_of
 from muzen.envs.openspiel import PREFIX, OpenSpielEnvironment, load_game
@@ -7,9 +8,13 @@ from muzen.envs.seeding import episode_seed
 
 __all__ = [
     "PREFIX",
+    "Board",
+    "BoardReader",
     "EnvLike",
     "GymnasiumEnvironment",
     "OpenSpielEnvironment",
+    "Touch",
+    "board_reader",
     "env_name",
     "episode_seed",
     "load_game",

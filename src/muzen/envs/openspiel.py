@@ -59,7 +59,7 @@ class OpenSpielEnvironment:
 
     @property
     def state(self) -> Any:
-        """The `pyspiel.State` that the game stands in, to look at and not to change; None before the first reset."""
+        """The `pyspiel.State` of the game that is going on, to look at or to clone; None where none is."""
         return self._state
 
     def reset(self, seed: int) -> TimeStep:
@@ -121,7 +121,7 @@ class OpenSpielEnvironment:
         for _ in range(_MOST_CHANCE_MOVES):
             if not self._state.is_chance_node():
                 return
-            _play_chance(self._state, self._random)
+            play_chance(self._state, self._random)
         raise EnvError(f"{self.name}: {_MOST_CHANCE_MOVES:,} chance moves in a row and no decision; the game is stuck")
 
 
@@ -265,7 +265,7 @@ def _spec(name: str) -> EnvSpec:
     )
 
 
-def _play_chance(state: Any, random: np.random.Generator) -> None:
+def play_chance(state: Any, random: np.random.Generator) -> None:
     """One move of chance, by its probabilities."""
     outcomes, probabilities = zip(*state.chance_outcomes(), strict=True)
     place = np.searchsorted(np.cumsum(probabilities), random.random() * sum(probabilities), side="right")
@@ -280,7 +280,7 @@ def _takes_turns(game: Any) -> bool:
         state, before = game.new_initial_state(), None
         while not state.is_terminal():
             if state.is_chance_node():
-                _play_chance(state, random)
+                play_chance(state, random)
                 continue
             player = state.current_player()
             if before is not None and player != (before + 1) % game.num_players():

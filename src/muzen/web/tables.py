@@ -1,0 +1,76 @@
+"""The games that a server holds: by id, in memory, so many and no more, each with a lock of its own."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from muzen.play import GameSession
+
+MOST_TABLES = 100
+IDLE_S = 24 * 3600.0
+
+
+class Table:
+    """One game; whoever touches `session` holds `lock`."""
+
+    def __init__(self, name: str, session: GameSession):
+        self.id, self.session, self.lock = name, session, threading.Lock()
+        self.used = 0.0
+
+
+class Tables:
+    """All games of one server.
+
+    A game that nobody has asked for in `idle_s` seconds is dropped; where there are `most`, the one that was idle
+    longest makes room. The page keeps the moves of its game, and brings it back if it was dropped.
+
+    Args:
+      new_game: makes a session; takes the options of `GameSession`.
+      clock: seconds.
+    """
+
+    def __init__(
+        self,
+        new_game: Callable[..., GameSession],
+        *,
+        most: int = MOST_TABLES,
+        idle_s: float = IDLE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._new_game, self._most, self._idle_s, self._clock = new_game, most, idle_s, clock
+        self._tables: dict[str, Table] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    def open(self, moves: list[int], **options: Any) -> Table:
+        """A new game at a table of its own, `moves` already played. Raises as `GameSession` and its `restore` do."""
+        session = self._new_game(**options)
+        session.restore(moves)
+        table = Table(secrets.token_urlsafe(9), session)
+        with self._lock:
+            self._drop_idle()
+            while len(self._tables) >= self._most:
+                del self._tables[min(self._tables, key=lambda name: self._tables[name].used)]
+            table.used = self._clock()
+            self._tables[table.id] = table
+        return table
+
+    def find(self, name: str) -> Table | None:
+        """The table of this id, or None if there is none any more."""
+        with self._lock:
+            self._drop_idle()
+            table = self._tables.get(name)
+            if table is not None:
+                table.used = self._clock()
+            return table
+
+    def _drop_idle(self) -> None:
+        oldest = self._clock() - self._idle_s
+        for name in [name for name, table in self._tables.items() if table.used < oldest]:
+            del self._tables[name]
