@@ -247,7 +247,8 @@ def cell(x: Any) -> str:
 def plot(found: dict[str, list[dict[str, Any]]], about: str, path: Path) -> None:
     """Three pictures: the tree's cost, replay's, and self-play's speed; those that were measured."""
     panels = [part for part in ("search", "replay", "acting") if part in found]
-    drawn, axes = common.figure(len(panels) + ("search" in found))
+    count = len(panels) + ("search" in found)
+    drawn, axes = common.figure(min(count, 2), rows=-(-count // 2))
     spaces = iter(axes)
     if "search" in found:
         for name, fixed, title in (
@@ -255,7 +256,8 @@ def plot(found: dict[str, list[dict[str, Any]]], about: str, path: Path) -> None
             ("actions", ("simulations", 50), "tree, µs a simulation (8 roots × 50 simulations)"),
         ):
             rows = [row for row in found["search"] if row[fixed[0]] == fixed[1]]
-            curves = {rule: [(r[name], r[f"{rule} tree us"]) for r in rows] for rule in ("gumbel", "puct")}
+            rules = {"Gumbel": "gumbel tree us", "pUCT": "puct tree us"}
+            curves = {rule: [(r[name], r[column]) for r in rows] for rule, column in rules.items()}
             draw_curves(next(spaces), curves, name, title)
     if "replay" in found:
         curves = {
@@ -273,6 +275,8 @@ def plot(found: dict[str, list[dict[str, Any]]], about: str, path: Path) -> None
             for name in names
         }
         draw_curves(next(spaces), curves, "environments", "self-play, moves a second")
+    for left in spaces:
+        left.remove()
     drawn.supxlabel(about, fontsize=8, color="#5f6368")
     common.save_figure(drawn, path)
 

@@ -288,9 +288,15 @@ def plot(rows: list[dict[str, Any]], about: str, path: Path) -> None:
             )
             axes.annotate(f" {found['median']:,.0f}", (found["high"], y), va="center", fontsize=8)
         axes.set_xscale("log")
+        reached = [row[name]["low"] for row in rows if row["budget"]]
+        if reached:
+            axes.set_xlim(left=min(reached) / 3)
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+        axes.xaxis.set_minor_formatter(lambda x, _: "")
+        axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set_yticks(places, [row["system"] for row in rows] if axes is both[0] else [""] * len(rows))
         axes.set_title(title)
-        axes.margins(x=0.2)
+        axes.set_xlim(right=axes.get_xlim()[1] * 2)  # room for the numbers
     drawn.supxlabel(about, fontsize=8, color="#5f6368")
     common.save_figure(drawn, path)
 

@@ -329,9 +329,10 @@ def plot(rows: list[dict[str, Any]], about: str, path: Path) -> None:
         axes.axvline(1, color="#9aa0a6", lw=1)
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
         axes.set_yticks(places, names if axes is faster else [""] * len(rows))
+        axes.set_ylim(-0.7, len(rows) - 0.3)
         axes.set_title(title)
-        axes.legend(loc="lower right")
-    faster.set_ylabel("roots × actions × simulations")
+    drawn.legend(*faster.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    drawn.suptitle("roots × actions × simulations", x=0.01, ha="left", fontsize=9, color="#5f6368")
     drawn.supxlabel(about, fontsize=8, color="#5f6368")
     common.save_figure(drawn, path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 
 import pytest
 from test_experiment import StopAt, same, small, table, weights
@@ -55,28 +56,103 @@ def test_an_overlapped_run_cut_in_two_ends_with_the_same_bytes(finished, tmp_pat
     assert table(finished.folder) == table(resumed.folder)
 
 
-def test_both_schedules_learn_as_much_from_as_many_steps(finished, tmp_path):
-    in_turn = muzen.train("CartPole-v1", config=small(**SHORT), out=tmp_path / "d")
-    for run in (finished, in_turn):
-        last = run.metrics[-1]
-        # A run's first turn of learning counts whole, and less than a call is owed at its end.
-        assert last["updates"] == pytest.approx((last["env_steps"] - 64) * 16 / 32, abs=4 * 16 / 32 + 2)
-    assert not same(weights(finished.folder), weights(in_turn.folder)), "the schedules do not differ"
+class AtOnce:
+    """In the place of the thread: the gradient steps are over before acting begins."""
+
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, job, *arguments):
+        done: Future = Future()
+        done.set_result(job(*arguments))
+        return done
 
 
-def test_no_more_is_ever_owed_than_one_turn_and_one_call(tmp_path):
-    run = started(tmp_path / "run")
-    owed, turn = [], run.owe
+class AtLast(AtOnce):
+    """In the place of the thread: the gradient steps begin when acting is over and asks for them."""
+
+    def submit(self, job, *arguments):
+        class Job:
+            def result(self):
+                return job(*arguments)
+
+        return Job()
+
+
+@pytest.mark.parametrize("executor", [AtOnce, AtLast])
+def test_which_thread_is_faster_changes_no_byte(finished, tmp_path, monkeypatch, executor):
+    """At the two ends of all timings there is no thread to race with, and the weights are those of the threaded run."""
+    monkeypatch.setattr("muzen.experiment.run.ThreadPoolExecutor", executor)
+    alone = muzen.train("CartPole-v1", config=overlapped(), out=tmp_path / "alone")
+    assert same(weights(finished.folder), weights(alone.folder))
+    assert table(finished.folder) == table(alone.folder)
+
+
+def test_an_overlapped_run_learns_as_much_from_as_many_steps_as_any(finished):
+    last = finished.metrics[-1]
+    # A run's first turn of learning counts whole, and less than a call is owed at its end.
+    assert last["updates"] == pytest.approx((last["env_steps"] - 64) * 16 / 32, abs=4 * 16 / 32 + 2)
+
+
+class Watched:
+    """A replay that remembers which threads called what."""
+
+    def __init__(self, replay):
+        self.replay, self.calls = replay, set()
+
+    def __getattr__(self, name):
+        self.calls.add((threading.current_thread().name, name))
+        return getattr(self.replay, name)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """A run, what it owed after each turn, replay's calls, and the learner of each turn, which no turn may change."""
+    run = started(tmp_path_factory.mktemp("run") / "watched", env_steps=200)
+    replay = run.replay = run.reanalyse.replay = Watched(run.replay)
+    run.checkpoint = lambda: None
+    plan, step, turn = run._act_plan, run.reanalyse.step, run.owe
+    before, owed = [], []
+
+    def remember():
+        before.append(run.learner)
+        return plan()
+
+    def compare(steps, fresh):
+        assert run.learner is before[-1] or run.updates == 0, "the weights changed in mid-turn"
+        return step(steps, fresh)
 
     def owe(steps):
         turn(steps)
         owed.append(run.owed_updates)
 
-    run.owe = owe
+    run._act_plan, run.reanalyse.step, run.owe = remember, compare, owe
     run.run()
     run.close()
+    return run, owed, replay.calls, before
+
+
+def test_replay_is_touched_by_the_acting_thread_alone(watched):
+    _, _, calls, _ = watched
+    assert {thread for thread, _ in calls} == {threading.main_thread().name}
+    assert {"add", "sample", "update_priorities", "write_targets"} <= {name for _, name in calls}
+
+
+def test_no_more_is_ever_owed_than_one_turn_and_one_call(watched):
+    run, owed, _, _ = watched
     a_turn = run.config.act.environments * run.config.learn.samples_per_step / run.config.learn.batch_size
-    assert len(owed) > 50 and max(owed) < a_turn + run.updates_per_call
+    assert len(owed) > 20 and max(owed) < a_turn + run.updates_per_call
+
+
+def test_weights_that_act_change_only_between_turns(watched):
+    _, _, _, before = watched
+    assert len({id(learner) for learner in before}) > 20
 
 
 def test_acting_and_learning_are_under_way_at_the_same_time(tmp_path):
@@ -103,25 +179,6 @@ def test_acting_and_learning_are_under_way_at_the_same_time(tmp_path):
     assert run.run() == "seen"
     run.close()
     assert learning.is_set() and acted.is_set() and run.updates == run.updates_per_call
-
-
-def test_weights_that_act_change_only_between_turns(tmp_path):
-    run = started(tmp_path / "run")
-    plan, step = run._act_plan, run.reanalyse.step
-    before = []
-
-    def remember():
-        before.append(run.learner)
-        return plan()
-
-    def compare(steps, fresh):
-        assert run.learner is before[-1] or run.updates == 0
-        return step(steps, fresh)
-
-    run._act_plan, run.reanalyse.step = remember, compare
-    run.run()
-    run.close()
-    assert run.updates > 0
 
 
 def test_an_error_of_the_learners_thread_ends_the_run_with_its_own_traceback(tmp_path):
