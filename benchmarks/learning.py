@@ -1,19 +1,17 @@
 """The learning step beside its floor, and what building its batches costs.
 
-    python benchmarks/learning.py [--env CartPole-v1] [--rounds 30] [--json]
+    python benchmarks/learning.py [--env CartPole-v1,LunarLander-v3] [--rounds 30] [--json FILE]
 
 "floor" is the forward and backward pass of the same loss and network on arrays that are ready, and nothing else: no
 optimiser, no averaged or target weights, no reports. Floor, learning step and batch building take turns; a ratio is the
-median of the ratios within one round.
+median of the ratios within one round, its range from the 10th to the 90th percentile.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
+from typing import Any
 
+import common
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -87,43 +85,33 @@ def programs(config: Config, spec: EnvSpec):
     return {"floor": lambda: floor(parameters, ready), "learning step": whole, "batch": batch}
 
 
-def measure(config: Config, spec: EnvSpec, rounds: int) -> dict[str, float]:
-    """Microseconds for one gradient step of each program, medians, and the ratios."""
-    times: dict[str, list[float]] = {}
+def measure(config: Config, spec: EnvSpec, rounds: int) -> dict[str, Any]:
+    """Microseconds for one gradient step of each program, and the ratios."""
     runs = programs(config, spec)
-    for turn in range(rounds + 1):
-        for name, program in runs.items():
-            began = time.perf_counter()
-            jax.block_until_ready(program())
-            if turn > 0:  # the first ones compile
-                times.setdefault(name, []).append((time.perf_counter() - began) / UPDATES_PER_CALL)
-    row = {f"{name} us": statistics.median(t) * 1e6 for name, t in times.items()}
-
-    def ratio(a: str, b: str) -> float:
-        return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
-
-    return row | {
-        "learning step / floor": ratio("learning step", "floor"),
-        "batch / learning step": ratio("batch", "learning step"),
+    times = common.in_turn({name: lambda run=run: jax.block_until_ready(run()) for name, run in runs.items()}, rounds)
+    row: dict[str, Any] = {
+        f"{name} us": common.summary([t / UPDATES_PER_CALL * 1e6 for t in times[name]]) for name in runs
     }
+    for a, b in (("learning step", "floor"), ("batch", "learning step")):
+        row[f"{a} / {b}"] = common.ratio(times, a, b)
+    return row
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__, plot=False)
     parser.add_argument("--env", default="CartPole-v1,LunarLander-v3")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    about = common.machine()
+    common.say(f"{common.describe(about)}\nmicroseconds of one gradient step; medians, 10th-90th percentile")
     rows = []
     for env_id in options.env.split(","):
         spec = spec_of(env_id)
         config = preset(env_id, spec)
         row = {"env": env_id, "batch size": config.learn.batch_size, **measure(config, spec, options.rounds)}
         rows.append(row)
-        if not options.json:
-            print("  ".join(f"{name} {x:.2f}" if isinstance(x, float) else f"{name} {x}" for name, x in row.items()))
-    if options.json:
-        print(json.dumps(rows, indent=1))
+        common.say("  ".join(f"{name} {common.show(x) if isinstance(x, dict) else x}" for name, x in row.items()))
+    common.report({"machine": about, "rows": rows}, options.json)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,27 @@
-"""Search speed beside mctx and beside the network alone, in one run with one network.
+"""Search speed and memory beside mctx and beside the network alone, in one run with one network.
 
-    pip install -e ".[bench]" && python benchmarks/search.py [--json] [--points 32x2x50,1x2x50] [--rounds 30]
+    pip install -e ".[bench]" && python benchmarks/search.py [--full] [--json FILE] [--plot FILE]
 
-Each point is roots x actions x simulations. The programs take turns, so that what else the machine does falls on all
-of them; a ratio is the median of the ratios within one round. "floor" is the same number of recurrent inferences in a
-bare loop with states fetched and stored, and no tree.
+Each point is roots x actions x simulations, of an MLP (64 wide) or, with "conv" before it, a convolutional network (64
+channels on 6 x 7 cells). The programs of a point take turns, so that what else the machine does falls on all of them;
+a ratio is the median of the ratios within one round, its range from the 10th to the 90th percentile. "floor" is the
+same number of recurrent inferences in a bare loop with states fetched and stored, and no tree. Peak memory is measured
+in a process for each program. A program that would need more than 4 GB, or longer than --limit-s for one search, is
+left out, and that is said.
+
+--full is the whole grid, roots 1-1024, actions 2-4672, simulations 16-800, both networks: it takes hours.
 """
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import json
-import os
-import platform
-import statistics
-import time
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
+import common
 import jax
 import jax.numpy as jnp
 import mctx
@@ -24,26 +30,43 @@ import numpy as np
 from muzen.search import Gumbel, Puct, search
 from muzen.types import Prediction
 
-POINTS = "1x2x50,8x2x50,32x2x50,128x2x50,512x2x50,32x18x50,32x82x200"
+QUICK = (
+    "1x2x50,8x2x50,32x2x50,128x2x50,512x2x50,32x18x50,32x82x200,8x362x800,1x4672x50,"
+    "conv:1x7x50,conv:8x7x50,conv:32x7x50"
+)
+FULL = ([1, 8, 32, 128, 512, 1024], [2, 18, 82, 362, 4672], [16, 50, 200, 800], ["mlp", "conv"])
 SUPPORT = np.arange(-10, 11.0, dtype=np.float32)
 DISCOUNT = 0.997
+WIDTH, CHANNELS, CELLS, PLANES = 64, 64, (6, 7), 3
+MOST_BYTES = 4e9
+# What decides whether a program is tried at all; generous readings of what was seen on two cores.
+FLOPS, MCTX_GUMBEL_S, MCTX_PUCT_S, NETWORK_S = 4e10, 1e-6, 1e-7, 1e-6
+ENGINES = ("floor", "gumbel", "puct", "mctx gumbel", "mctx puct")
 
 
-def make_parameters(key, actions, observation=4, width=64):
-    """A plain MLP: 64-wide, categorical reward and value with 21 bins."""
-    sizes = {
-        "r1": (observation, width),
-        "r2": (width, width),
-        "d1": (width + actions, width),
-        "d2": (width, width),
-        "reward": (width, 21),
-        "v1": (width, width),
-        "value": (width, 21),
-        "policy": (width, actions),
-    }
+# --- the network, the same for everyone -----------------------------------------------------------------------------
+def make_parameters(key, actions, kind):
+    """{name: (weights, bias)}; categorical reward and value with 21 bins."""
+    cells = CELLS[0] * CELLS[1]
+    if kind == "mlp":
+        body = {"r1": (4, WIDTH), "r2": (WIDTH, WIDTH), "d1": (WIDTH + actions, WIDTH), "d2": (WIDTH, WIDTH)}
+        flat = WIDTH
+    else:
+        square = (3, 3)
+        body = {
+            "r1": (*square, PLANES, CHANNELS),
+            "r2": (*square, CHANNELS, CHANNELS),
+            "d1": (*square, CHANNELS, CHANNELS),
+            "d2": (*square, CHANNELS, CHANNELS),
+            "action": (actions, CHANNELS),
+            "squeeze": (CHANNELS, 2),
+        }
+        flat = 2 * cells
+    heads = {"reward": (flat, 21), "v1": (flat, WIDTH), "value": (WIDTH, 21), "policy": (WIDTH, actions)}
+    sizes = body | heads
     keys = jax.random.split(key, len(sizes))
     return {
-        name: (jax.random.normal(k, size) / np.sqrt(size[0]), jnp.zeros(size[1]))
+        name: (jax.random.normal(k, size) / np.sqrt(np.prod(size[:-1])), jnp.zeros(size[-1]))
         for k, (name, size) in zip(keys, sizes.items(), strict=True)
     }
 
@@ -52,21 +75,39 @@ def linear(layer, x):
     return x @ layer[0] + layer[1]
 
 
+def convolve(layer, x):
+    return (
+        jax.lax.conv_general_dilated(x, layer[0], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")) + layer[1]
+    )
+
+
 def initial(parameters, observation):
-    return jnp.tanh(linear(parameters["r2"], jax.nn.relu(linear(parameters["r1"], observation))))
+    layer = linear if "squeeze" not in parameters else convolve
+    return jnp.tanh(layer(parameters["r2"], jax.nn.relu(layer(parameters["r1"], observation))))
+
+
+def flatten(parameters, state):
+    if "squeeze" not in parameters:
+        return state
+    return jax.nn.relu(linear(parameters["squeeze"], state)).reshape(len(state), -1)
 
 
 def predict(parameters, state):
-    hidden = jax.nn.relu(linear(parameters["v1"], state))
+    hidden = jax.nn.relu(linear(parameters["v1"], flatten(parameters, state)))
     value = jax.nn.softmax(linear(parameters["value"], hidden)) @ SUPPORT
     return linear(parameters["policy"], hidden), value
 
 
 def recurrent(parameters, state, action):
-    actions = parameters["policy"][1].shape[0]
-    hidden = jax.nn.relu(linear(parameters["d1"], jnp.concatenate([state, jax.nn.one_hot(action, actions)], -1)))
-    reward = jax.nn.softmax(linear(parameters["reward"], hidden)) @ SUPPORT
-    state = jnp.tanh(linear(parameters["d2"], hidden))
+    if "squeeze" in parameters:
+        entering = state + parameters["action"][0][action][:, None, None, :]
+        state = jnp.tanh(state + convolve(parameters["d2"], jax.nn.relu(convolve(parameters["d1"], entering))))
+        reward = jax.nn.softmax(linear(parameters["reward"], flatten(parameters, state))) @ SUPPORT
+    else:
+        one_hot = jax.nn.one_hot(action, parameters["policy"][1].shape[0])
+        hidden = jax.nn.relu(linear(parameters["d1"], jnp.concatenate([state, one_hot], -1)))
+        reward = jax.nn.softmax(linear(parameters["reward"], hidden)) @ SUPPORT
+        state = jnp.tanh(linear(parameters["d2"], hidden))
     logits, value = predict(parameters, state)
     return state, reward, logits, value
 
@@ -93,6 +134,7 @@ jax.tree_util.register_pytree_node(
 )
 
 
+# --- the programs ---------------------------------------------------------------------------------------------------
 def muzen_program(rule, simulations):
     @jax.jit
     def run(parameters, key, observation):
@@ -137,7 +179,7 @@ def floor_program(simulations):
         batch, actions = observation.shape[0], parameters["policy"][1].shape[0]
         rows = jnp.arange(batch)
         state = initial(parameters, observation)
-        states = jnp.zeros((simulations + 1, batch, state.shape[1])).at[0].set(state)
+        states = jnp.zeros((simulations + 1, *state.shape)).at[0].set(state)
         parents = jax.random.randint(key, (simulations, batch), 0, jnp.arange(1, simulations + 1)[:, None])
         taken = jax.random.randint(key, (simulations, batch), 0, actions)
 
@@ -152,76 +194,182 @@ def floor_program(simulations):
     return run
 
 
-def measure(programs, arguments, rounds, simulations):
-    """{name: seconds of each round}, the programs taking turns, and {name: seconds of the first call}."""
-    first, times = {}, {name: [] for name in programs}
-    repeats = {}
-    for name, program in programs.items():
-        start = time.perf_counter()
-        jax.block_until_ready(program(*arguments))
-        first[name] = time.perf_counter() - start
-        start = time.perf_counter()
-        jax.block_until_ready(program(*arguments))
-        repeats[name] = max(1, int(0.005 / (time.perf_counter() - start)))
-    for _ in range(rounds):
-        for name, program in programs.items():
-            start = time.perf_counter()
-            for _ in range(repeats[name]):
-                jax.block_until_ready(program(*arguments))
-            times[name].append((time.perf_counter() - start) / repeats[name])
-    return times, first
+def program(engine, simulations):
+    if engine == "floor":
+        return floor_program(simulations)
+    if engine.startswith("mctx"):
+        return mctx_program(mctx.gumbel_muzero_policy if "gumbel" in engine else mctx.muzero_policy, simulations)
+    return muzen_program(Gumbel() if engine == "gumbel" else Puct(), simulations)
 
 
-def ratio(times, a, b):
-    return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
+# --- one point ------------------------------------------------------------------------------------------------------
+def parse(point: str) -> tuple[str, int, int, int]:
+    """'conv:8x7x50' -> (kind, roots, actions, simulations)."""
+    kind, _, sizes = point.rpartition(":")
+    roots, actions, simulations = map(int, sizes.split("x"))
+    return kind or "mlp", roots, actions, simulations
 
 
-def run_point(roots, actions, simulations, rounds, with_mctx):
-    parameters = make_parameters(jax.random.key(0), actions)
-    observation = jnp.asarray(np.random.default_rng(0).normal(size=(roots, 4)), jnp.float32)
-    programs = {
-        "floor": floor_program(simulations),
-        "gumbel": muzen_program(Gumbel(), simulations),
-        "puct": muzen_program(Puct(), simulations),
-    }
-    if with_mctx:
-        programs["mctx gumbel"] = mctx_program(mctx.gumbel_muzero_policy, simulations)
-        programs["mctx puct"] = mctx_program(mctx.muzero_policy, simulations)
-    slow = with_mctx and roots * actions * simulations > 200_000
-    times, first = measure(programs, (parameters, jax.random.key(1), observation), 5 if slow else rounds, simulations)
-    row = {"roots": roots, "actions": actions, "simulations": simulations}
-    row |= {f"{name} us": statistics.median(t) / simulations * 1e6 for name, t in times.items()}
-    row |= {f"{name} first call s": t for name, t in first.items()}
+def state_bytes(kind: str) -> int:
+    return 4 * (WIDTH if kind == "mlp" else CHANNELS * CELLS[0] * CELLS[1])
+
+
+def reason_to_skip(engine: str, point: str, limit_s: float) -> str:
+    """Why this program is not tried at this point, or nothing."""
+    kind, roots, actions, simulations = parse(point)
+    # Arrays over actions of each node: one in Muzen's tree, six in mctx's; and a copy for the search's result.
+    arrays = {"floor": 0, "gumbel": 1, "puct": 1, "mctx gumbel": 6, "mctx puct": 6}[engine]
+    size = roots * (simulations + 1) * (4 * arrays * actions + 80 + state_bytes(kind))
+    if size > MOST_BYTES:
+        return f"needs about {size / 1e9:.0f} GB"
+    work = 2.0 * (WIDTH * WIDTH * 4 + 2 * WIDTH * actions)
+    if kind == "conv":
+        work += 2 * 2.0 * 9 * CHANNELS * CHANNELS * CELLS[0] * CELLS[1]
+    seconds = roots * simulations * (work / FLOPS + NETWORK_S)
+    if engine == "mctx gumbel":
+        seconds += MCTX_GUMBEL_S * roots * actions * simulations
+    if engine == "mctx puct":
+        seconds += MCTX_PUCT_S * roots * actions * simulations**2
+    return f"takes about {seconds:.0f} s a search" if seconds > limit_s else ""
+
+
+def arguments(kind: str, roots: int, actions: int) -> tuple[Any, Any, Any]:
+    shape = (roots, 4) if kind == "mlp" else (roots, *CELLS, PLANES)
+    observation = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    return make_parameters(jax.random.key(0), actions, kind), jax.random.key(1), observation
+
+
+def peak_memory(engine: str, point: str) -> int | None:
+    """Peak bytes of one search, measured in a process of its own; None where it cannot be told."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--memory-of", engine, "--points", point],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        common.say(f"  {engine}: no peak memory: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
+        return None
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def own_peak(engine: str, point: str) -> int | None:
+    """The same, in this process: compiled beforehand, then one search."""
+    kind, roots, actions, simulations = parse(point)
+    given = arguments(kind, roots, actions)
+    compiled = program(engine, simulations).lower(*given).compile()
+    jax.block_until_ready(given)
+    return common.peak_bytes(lambda: jax.block_until_ready(compiled(*given)))
+
+
+def measure_point(point: str, engines: list[str], rounds: int, limit_s: float, memory: bool) -> dict[str, Any]:
+    """Everything about one point: microseconds, ratios, peak memory, and what was left out."""
+    kind, roots, actions, simulations = parse(point)
+    skipped = {e: why for e in engines if (why := reason_to_skip(e, point, limit_s))}
+    row: dict[str, Any] = {"network": kind, "roots": roots, "actions": actions, "simulations": simulations}
+    row["skipped"] = skipped
+    engines = [e for e in engines if e not in skipped]
+    given = arguments(kind, roots, actions)
+    runs = {e: program(e, simulations) for e in engines}
+    slow = roots * actions * simulations > 200_000 or (kind == "conv" and roots * simulations > 1_000)
+    times = common.in_turn(
+        {e: lambda run=run: jax.block_until_ready(run(*given)) for e, run in runs.items()},
+        max(3, rounds // 6) if slow else rounds,
+    )
+    for e in engines:
+        row[f"{e} us"] = common.summary([t / simulations * 1e6 for t in times[e]])
     for rule in ("gumbel", "puct"):
-        row[f"{rule} / floor"] = ratio(times, rule, "floor")
-        if with_mctx:
-            row[f"mctx / {rule}"] = ratio(times, f"mctx {rule}", rule)
+        for name, a, b in ((f"{rule} / floor", rule, "floor"), (f"mctx / {rule}", f"mctx {rule}", rule)):
+            row[name] = common.ratio(times, a, b) if a in times and b in times else None
+    if memory:
+        row["peak bytes"] = {e: peak_memory(e, point) for e in engines if e != "floor"}
     return row
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", default=POINTS, help="roots x actions x simulations, comma separated")
+def line(row: dict[str, Any]) -> str:
+    """One point for people."""
+    point = f"{row['network']} {row['roots']} x {row['actions']} x {row['simulations']}"
+    cells = [f"{row[f'{e} us']['median']:.4g}" if f"{e} us" in row else "-" for e in ENGINES[:3]]
+    cells += [common.show(row[name]) for name in ("gumbel / floor", "puct / floor", "mctx / gumbel", "mctx / puct")]
+    peaks = row.get("peak bytes", {})
+    cells += [f"{peaks[e] / 1e6:.4g}" if peaks.get(e) is not None else "-" for e in ENGINES[1:]]
+    return f"{point:>22} " + " ".join(f"{cell:>19}" for cell in cells)
+
+
+HEADER = f"{'point':>22} " + " ".join(
+    f"{name:>19}"
+    for name in (
+        *("floor us", "gumbel us", "puct us", "gumbel / floor", "puct / floor", "mctx / gumbel", "mctx / puct"),
+        *(f"{e} MB" for e in ENGINES[1:]),
+    )
+)
+
+
+def plot(rows: list[dict[str, Any]], about: str, path: Path) -> None:
+    """How many times faster than mctx, and how many times the network's own time, point by point."""
+    drawn, (faster, above) = common.figure(2, height=0.36 * len(rows) + 1.6)
+    names = [
+        f"{r['roots']} × {r['actions']} × {r['simulations']}{' conv' if r['network'] == 'conv' else ''}" for r in rows
+    ]
+    places = np.arange(len(rows))[::-1]
+    for axes, columns, colours, title in (
+        (faster, ("mctx / gumbel", "mctx / puct"), ("#0072b2", "#d55e00"), "times faster than mctx"),
+        (above, ("gumbel / floor", "puct / floor"), ("#0072b2", "#d55e00"), "time, in that of the network alone"),
+    ):
+        for column, colour, shift in zip(columns, colours, (0.12, -0.12), strict=True):
+            found = [(y + shift, r[column]) for y, r in zip(places, rows, strict=True) if r[column] is not None]
+            y, x = (
+                [y for y, _ in found],
+                np.array([[f["median"], f["low"], f["high"]] for _, f in found]).reshape(-1, 3),
+            )
+            label = "Gumbel" if "gumbel" in column else "pUCT"
+            bars = np.maximum(0, [x[:, 0] - x[:, 1], x[:, 2] - x[:, 0]])
+            axes.errorbar(x[:, 0], y, xerr=bars, fmt="o", ms=5, color=colour, elinewidth=1.2, label=label)
+        axes.set_xscale("log", base=2)
+        axes.axvline(1, color="#9aa0a6", lw=1)
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+        axes.set_yticks(places, names if axes is faster else [""] * len(rows))
+        axes.set_ylim(-0.7, len(rows) - 0.3)
+        axes.set_title(title)
+    drawn.legend(*faster.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    drawn.suptitle("roots × actions × simulations", x=0.01, ha="left", fontsize=9, color="#5f6368")
+    drawn.supxlabel(about, fontsize=8, color="#5f6368")
+    common.save_figure(drawn, path)
+
+
+def main() -> None:
+    parser = common.parser(__doc__)
+    parser.add_argument("--points", default="", help="[conv:]roots x actions x simulations, comma separated")
+    parser.add_argument("--full", action="store_true", help="the whole grid")
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--limit-s", type=float, default=30, help="leave out what takes longer for one search")
     parser.add_argument("--no-mctx", action="store_true")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--memory-of", choices=ENGINES, help="print the peak memory of one program and nothing else")
     options = parser.parse_args()
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, jax {jax.__version__}"
+    if options.memory_of:
+        print(json.dumps(own_peak(options.memory_of, options.points)))
+        return
+    points = (options.points or QUICK).split(",")
+    if options.full:
+        points = [f"{kind}:{r}x{a}x{s}" for r, a, s, kind in itertools.product(*FULL)]
+    engines = [e for e in ENGINES if not (options.no_mctx and e.startswith("mctx"))]
+    about = common.machine()
+    common.say(
+        f"{common.describe(about)}\nmicroseconds per simulation of the whole batch; medians, 10th-90th percentile"
+    )
+    common.say(HEADER)
     rows = []
-    shown = ["floor us", "gumbel us", "puct us", "gumbel / floor", "puct / floor"]
-    if not options.no_mctx:
-        shown += ["mctx gumbel us", "mctx puct us", "mctx / gumbel", "mctx / puct"]
-    if not options.json:
-        print(f"microseconds per simulation of the whole batch, medians ({machine})")
-        print(f"{'point':>12} " + " ".join(f"{name:>14}" for name in shown))
-    for point in options.points.split(","):
-        roots, actions, simulations = map(int, point.split("x"))
-        row = run_point(roots, actions, simulations, options.rounds, not options.no_mctx)
+    for point in points:
+        row = measure_point(point, engines, options.rounds, options.limit_s, not options.no_memory)
         rows.append(row)
-        if not options.json:
-            print(f"{point:>12} " + " ".join(f"{row[name]:14.2f}" for name in shown), flush=True)
-    if options.json:
-        print(json.dumps({"machine": machine, "rows": rows}, indent=1))
+        common.say(line(row))
+        for engine, why in row["skipped"].items():
+            common.say(f"{'':>22} {engine} left out: {why}")
+        jax.clear_caches()
+    common.report({"machine": about, "rows": rows}, options.json)
+    if options.plot:
+        plot(rows, common.describe(about), options.plot)
 
 
 if __name__ == "__main__":

@@ -307,7 +307,7 @@ def diced(folder: Path, last: int | None = None, **changes) -> Experiment:
 def played(folder: Path, last: int | None = None, learns: bool = True, **changes) -> Experiment:
     run = diced(folder, last, **changes)
     if not learns:
-        run.learn = lambda steps: None
+        run.learn = lambda: None
     run.run()
     run.close()
     return run

@@ -51,6 +51,17 @@ def test_every_local_link_leads_to_a_file():
     assert not missing
 
 
+def test_every_link_and_measurement_of_the_performance_page_is_there():
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for link, _, part in (link.partition("#") for link in re.findall(r"\]\(([^)]+)\)", page)):
+        target = ROOT / "docs" / link
+        assert target.exists(), link
+        headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not part or part in {heading.lower().replace(" ", "-") for heading in headings}, f"{link}#{part}"
+    measurements = re.findall(r"`python (benchmarks/\w+\.py)", page)
+    assert len(set(measurements)) == 5 and all((ROOT / file).exists() for file in measurements)
+
+
 def test_the_commands_of_the_command_line_are_all_there():
     from muzen.cli import COMMANDS
 

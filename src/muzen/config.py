@@ -233,6 +233,8 @@ class Config:
     """Wall-clock budget in minutes; 0: none."""
     checkpoint_minutes: float = 1.0
     """Minutes between checkpoints."""
+    schedule: Literal["interleaved", "overlapped"] = "interleaved"
+    """Act and learn in turn, or at once in two threads: the weights that act are then a turn older."""
     search: SearchConfig = field(default_factory=SearchConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     value: EncodingConfig = field(default_factory=EncodingConfig)

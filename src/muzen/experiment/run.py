@@ -1,6 +1,6 @@
 """The loop of a run, in the order of the reader's path: environments -> rollout -> search -> replay -> reanalyse ->
-learner -> weights -> rollout. Acting and learning interleave at a fixed number of sampled sequences per
-environment step; one seed gives one result.
+learner -> weights -> rollout. Acting and learning keep a fixed number of sampled sequences per environment step, and
+take turns or overlap; one seed gives one result.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,12 @@ from muzen.errors import NonFiniteLossError
 from muzen.evaluate import evaluate
 from muzen.experiment.keeping import keep_weights, restore, restore_model, save
 from muzen.experiment.parts import Units, make_agent, make_model, make_planner
-from muzen.learner import Report, init_learner, make_learn, make_optimizer, sample
+from muzen.learner import LearnerState, Report, init_learner, make_learn, make_optimizer, sample
 from muzen.maths.schedules import visit_temperature
 from muzen.networks import NetworkModel, Normaliser
 from muzen.opponents import opponents
 from muzen.reanalyse import Reanalyse
-from muzen.replay import Replay, augment
+from muzen.replay import Batch, Replay, augment
 from muzen.runs import Checkpoint, Metrics, RunFolder
 from muzen.types import Environment
 
@@ -272,28 +273,70 @@ class Experiment:
             model=change(state.model), target=change(state.target), average=change(state.average)
         )
 
-    def learn(self, steps: int) -> None:
-        """As many gradient steps as `steps` environment steps owe."""
+    def owe(self, steps: int) -> None:
+        """`steps` more environment steps want their gradient steps."""
+        self.owed_updates += steps * self.config.learn.samples_per_step / self.config.learn.batch_size
+
+    def learn(self) -> None:
+        """Take the gradient steps that are owed, as many whole calls as there are."""
+        for batches in self._owed_batches():
+            with self.clock(profile.LEARNING):
+                self._scale_observations()
+                self.learner, reports = self._updates(self.learner, [batches])
+            self._take_in(batches, reports[0])
+
+    def _begin_updates(self, learner: ThreadPoolExecutor) -> Callable[[], None]:
+        """Start the gradient steps owed in the learner's thread; the function returned waits and takes them in.
+
+        Batches are drawn here and now, and the thread is given nothing that anyone changes meanwhile, so that
+        what it finds does not depend on which thread is faster.
+        """
+        calls = list(self._owed_batches())
+        if not calls:
+            return lambda: None
+        self._scale_observations()
+        job: Future[tuple[LearnerState, list[Report]]] = learner.submit(self._updates, self.learner, calls)
+
+        def finish() -> None:
+            with self.clock(profile.LEARNING):
+                self.learner, reports = job.result()
+            for batches, report in zip(calls, reports, strict=True):
+                self._take_in(batches, report)
+
+        return finish
+
+    def _scale_observations(self) -> None:
+        if self.config.network.normalise_observations:
+            self._each_model(self.normaliser.into)
+
+    def _owed_batches(self) -> Iterator[Batch]:
+        """What each call of gradient steps that is owed learns from, built when it is asked for."""
         config = self.config.learn
-        self.owed_updates += steps * config.samples_per_step / config.batch_size
         while self.owed_updates >= self.updates_per_call:
             self.owed_updates -= self.updates_per_call
             with self.clock(profile.BATCH):
                 batches = sample(self.replay, self.updates_per_call, config)
                 if config.augment and self.symmetries:
                     batches = augment(batches, self.symmetries, self.rng)
-            with self.clock(profile.LEARNING):
-                if self.config.network.normalise_observations:
-                    self._each_model(self.normaliser.into)
-                self.learner, report = self._learn(self.learner, batches)
-                report = jax.block_until_ready(report)
-            self.updates += self.updates_per_call
-            if self.config.replay.priority_alpha > 0:
-                self.replay.update_priorities(batches.index, np.asarray(report.priority))
-            age, rate = float(np.mean(batches.age)), self.config.reanalyse.positions_per_step
-            # A sweep comes round every steps/rate environment steps; its targets are half as old on average.
-            self._note("target_age", min(age, self.replay.steps / (2 * rate)) if rate > 0 else age)
-            self._collect(report)
+            yield batches
+
+    def _updates(self, state: LearnerState, calls: list[Batch]) -> tuple[LearnerState, list[Report]]:
+        """Gradient steps on these batches, finished; a function of its arguments alone, in whatever thread."""
+        reports = []
+        for batches in calls:
+            state, report = self._learn(state, batches)
+            reports.append(jax.block_until_ready(report))
+        return state, reports
+
+    def _take_in(self, batches: Batch, report: Report) -> None:
+        """What a call of gradient steps tells replay and the metrics."""
+        self.updates += self.updates_per_call
+        if self.config.replay.priority_alpha > 0:
+            self.replay.update_priorities(batches.index, np.asarray(report.priority))
+        age, rate = float(np.mean(batches.age)), self.config.reanalyse.positions_per_step
+        # A sweep comes round every steps/rate environment steps; its targets are half as old on average.
+        self._note("target_age", min(age, self.replay.steps / (2 * rate)) if rate > 0 else age)
+        self._collect(report)
 
     def _collect(self, report: Report) -> None:
         """Take in what the gradient steps said of themselves.
@@ -333,10 +376,13 @@ class Experiment:
           NonFiniteLossError: a loss turned NaN; the last good checkpoint stays.
         """
         self._began = time.monotonic()
-        with self._signals():
+        overlapped = self.config.schedule == "overlapped"
+        with self._signals(), ThreadPoolExecutor(1, "muzen-learner") as learner:
             if self.turn == 0:
                 self.checkpoint()
             while not self.finished and self._stop is None:
+                # Overlapped: what the turn before owes is learned while this one acts, with the weights before that.
+                take_in = self._begin_updates(learner) if overlapped else self.learn
                 steps = self.act()
                 self.turn += 1
                 if self.env_steps >= self.config.act.random_steps and (self.started or self.replay.starts):
@@ -344,7 +390,9 @@ class Experiment:
                         self.begin_learning()
                     with self.clock(profile.REANALYSIS):
                         self.reanalyse.step(steps, self._fresh_plan)
-                    self.learn(steps)
+                    self.owe(steps)
+                # From here to the end of the turn nothing is under way in the other thread.
+                take_in()
                 if self._measures(steps):
                     self.measure()
                 if self.env_steps >= self.next_report:
@@ -352,8 +400,10 @@ class Experiment:
                     self.next_report += REPORT_STEPS
                 if self.elapsed() >= self.next_checkpoint:
                     self.checkpoint()
-            if self.finished and self.window:
-                self.report()
+            if self.finished:
+                self.learn()
+                if self.window:
+                    self.report()
             self.checkpoint()
         return "finished" if self.finished else str(self._stop)
 

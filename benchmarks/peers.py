@@ -1,0 +1,340 @@
+"""CartPole-v1 to a return of 475: Muzen, mujax and Stable-Baselines3, in turn in one run.
+
+    pip install -e . && python benchmarks/peers.py [--seeds 0-4] [--json FILE] [--plot FILE]
+
+Every system trains afresh for each of a fixed list of budgets in environment steps, smallest first, until the final
+weights of every seed reach a mean return of 475 over 100 greedy episodes; a run of more than 15 minutes ends its
+system. What counts is the wall-clock from starting Python to the last gradient step, imports and compiling included,
+and environment steps.
+
+Each peer lives in a virtual environment of its own in the user's cache folder, made at the first run: Stable-Baselines3
+2.9.2 on torch 2.13.0, DQN and PPO with the settings of its zoo for CartPole-v1; mujax 0.1.3, once as its README has it,
+and once with the small network that its command line recommends for classic control and more learning for each step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+
+ENV_ID, GOAL, EPISODES, FIRST_SEED = "CartPole-v1", 475.0, 100, 1_000_000
+BUDGETS = [2_500, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000]
+LIMIT_S = 900.0
+# What each peer's own environment gets, one call of pip after another: torch first, so that its CPU build is taken.
+INSTALLS = {
+    "sb3": (["torch==2.13.0"], ["stable-baselines3==2.9.2"]),
+    "mujax": (["mujax==0.1.3"],),
+}
+SYSTEMS = {
+    "Muzen": None,
+    "Muzen, overlapped": None,
+    "SB3 PPO": "sb3",
+    "SB3 DQN": "sb3",
+    "mujax": "mujax",
+    "mujax, small": "mujax",
+}
+
+
+# --- what runs in the child: each returns (environment steps, greedy policy or the mean return itself) ----------------
+def train_muzen(steps: int, seed: int, folder: str, schedule: str = "interleaved") -> tuple[int, float]:
+    """The final weights' mean return comes with the run; the clock stops before it is measured."""
+    import muzen
+
+    class Trained(muzen.Callback):
+        def on_checkpoint(self, run):
+            if run.finished:
+                trained()
+
+    run = muzen.train(ENV_ID, seed=seed, env_steps=steps, schedule=schedule, out=folder, callbacks=[Trained()])
+    assert run.evaluation["episodes"] == EPISODES
+    return run.evaluation["env_steps_trained"], run.evaluation["mean_return"]
+
+
+def train_ppo(steps: int, seed: int) -> tuple[int, Callable]:
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_vec_env
+
+    model = PPO(
+        "MlpPolicy",
+        make_vec_env(ENV_ID, n_envs=8, seed=seed),
+        n_steps=32,
+        batch_size=256,
+        gae_lambda=0.8,
+        gamma=0.98,
+        n_epochs=20,
+        ent_coef=0.0,
+        learning_rate=lambda left: left * 0.001,
+        clip_range=lambda left: left * 0.2,
+        seed=seed,
+        device="cpu",
+    )
+    model.learn(steps)
+    return model.num_timesteps, lambda x: model.predict(x, deterministic=True)[0]
+
+
+def train_dqn(steps: int, seed: int) -> tuple[int, Callable]:
+    from stable_baselines3 import DQN
+    from stable_baselines3.common.env_util import make_vec_env
+
+    model = DQN(
+        "MlpPolicy",
+        make_vec_env(ENV_ID, n_envs=1, seed=seed),
+        learning_rate=2.3e-3,
+        batch_size=64,
+        buffer_size=100_000,
+        learning_starts=1_000,
+        gamma=0.99,
+        target_update_interval=10,
+        train_freq=256,
+        gradient_steps=128,
+        exploration_fraction=0.16,
+        exploration_final_eps=0.04,
+        policy_kwargs={"net_arch": [256, 256]},
+        seed=seed,
+        device="cpu",
+    )
+    model.learn(steps)
+    return model.num_timesteps, lambda x: model.predict(x, deterministic=True)[0]
+
+
+def train_mujax(steps: int, seed: int, small: bool = False) -> tuple[int, Callable]:
+    import gymnasium
+    from mujax import ExperimentConfig, GMZConfig, run_experiment
+    from mujax.algorithms import algorithm_for
+    from mujax.inference import Policy
+    from mujax.types import as_vector_env, make_environment_spec
+
+    def make(_seed: int) -> Any:
+        mode = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}
+        return gymnasium.make_vec(ENV_ID, num_envs=16, vectorization_mode="sync", vector_kwargs=mode)
+
+    config = GMZConfig(batch_size=256)
+    if small:
+        config = GMZConfig(batch_size=256, replay_ratio=32.0, min_replay_size=1_000).with_size("S")
+    updates = config.num_learner_steps(steps)
+    config = config.with_num_steps(updates)
+    experiment = ExperimentConfig(config=config, environment_factory=make, max_num_learner_steps=updates, seed=seed)
+    learner = run_experiment(experiment)
+    algorithm = algorithm_for(config)
+    env = as_vector_env(make(seed))
+    spec = make_environment_spec(env)
+    import jax
+
+    graph, _ = algorithm.init(spec, config, jax.random.PRNGKey(0))
+    params = learner.get_params()
+    params = params[0] if isinstance(params, tuple) else params
+    policy = Policy(algorithm.make_policy(graph, spec, config, True), params, spec.num_actions)
+    return int(updates * config.batch_size / config.replay_ratio), policy.act
+
+
+def trained() -> None:
+    """Stop the clock: the parent reads the line."""
+    print(json.dumps({"trained": time.time()}), flush=True)
+
+
+def mean_return(policy: Callable) -> float:
+    """Of 100 greedy episodes, side by side."""
+    import gymnasium
+
+    envs = [gymnasium.make(ENV_ID) for _ in range(EPISODES)]
+    now = np.stack([env.reset(seed=FIRST_SEED + i)[0] for i, env in enumerate(envs)])
+    totals, going = np.zeros(EPISODES), np.ones(EPISODES, bool)
+    while going.any():
+        actions = np.asarray(policy(now))
+        for i in np.flatnonzero(going):
+            now[i], reward, terminated, truncated, _ = envs[i].step(int(actions[i]))
+            totals[i] += float(reward)
+            going[i] = not (terminated or truncated)
+    return float(totals.mean())
+
+
+def child(system: str, steps: int, seed: int, folder: str) -> None:
+    """Train one system and print what came of it."""
+    if system.startswith("Muzen"):
+        taken, found = train_muzen(steps, seed, folder, "overlapped" if "overlapped" in system else "interleaved")
+    else:
+        train = {"SB3 PPO": train_ppo, "SB3 DQN": train_dqn, "mujax": train_mujax}.get(system)
+        taken, policy = train(steps, seed) if train else train_mujax(steps, seed, small=True)
+        trained()
+        found = mean_return(policy)
+    print(json.dumps({"env_steps": taken, "return": found}), flush=True)
+
+
+# --- the parent -----------------------------------------------------------------------------------------------------
+def python_of(peer: str | None) -> str:
+    """The interpreter of a peer's own environment, made if it is not there yet."""
+    if peer is None:
+        return sys.executable
+    import platformdirs
+
+    home = Path(platformdirs.user_cache_dir("muzen")) / "peers" / peer
+    python, done = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python"), home / "installed"
+    if not done.exists():
+        common.say(f"installing {peer} into {home}")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+        for packages in INSTALLS[peer]:
+            subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
+        done.write_text("\n".join(p for packages in INSTALLS[peer] for p in packages))
+    return str(python)
+
+
+def run_once(system: str, steps: int, seed: int, limit_s: float) -> dict[str, Any]:
+    """One training in a process of its own: seconds, environment steps, return; or why there is none."""
+    import tempfile
+
+    peer = SYSTEMS[system]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [python_of(peer), str(Path(__file__).resolve()), "--child", system, "--budgets", str(steps)]
+        command += ["--seeds", str(seed), "--folder", f"{folder}/run"]
+        environment = os.environ | ({} if peer is None else {"PYTHONPATH": ""})
+        began = time.time()
+        try:
+            # Evaluation is not limited; ten minutes are more than any of them takes.
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=limit_s + 600, env=environment, cwd=folder
+            )
+        except subprocess.TimeoutExpired:
+            return {"seconds": None, "why": f"more than {limit_s:.0f} s"}
+    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode != 0 or len(said) < 2:
+        return {"seconds": None, "why": (done.stderr.strip().splitlines() or ["killed"])[-1]}
+    seconds = said[-2]["trained"] - began
+    if seconds > limit_s:
+        return {"seconds": seconds, "why": f"more than {limit_s:.0f} s"}
+    return {"seconds": seconds} | said[-1]
+
+
+def climb(systems: list[str], budgets: list[int], seeds: list[int], limit_s: float) -> list[dict[str, Any]]:
+    """Budget by budget, the systems in turn; one that passes with every seed, or takes too long, is done."""
+    runs: list[dict[str, Any]] = []
+    going = list(systems)
+    for steps in budgets:
+        for system in list(going):
+            passed = True
+            for seed in seeds:
+                found = run_once(system, steps, seed, limit_s)
+                runs.append({"system": system, "budget": steps, "seed": seed} | found)
+                common.say(
+                    "  ".join(
+                        f"{name} {x:.4g}" if isinstance(x, float) else f"{name} {x}" for name, x in runs[-1].items()
+                    )
+                )
+                if "why" in found:
+                    going.remove(system)
+                if "why" in found or found["return"] < GOAL:
+                    passed = False
+                    break
+            if passed:
+                going.remove(system)
+    return runs
+
+
+def results(runs: list[dict[str, Any]], systems: list[str], seeds: list[int]) -> list[dict[str, Any]]:
+    """What each system needed, and how many times more than the first one."""
+    rows = []
+    for system in systems:
+        own = [run for run in runs if run["system"] == system]
+        last = [run for run in own if run["budget"] == own[-1]["budget"]]
+        row: dict[str, Any] = {"system": system, "budget": None}
+        if len(last) == len(seeds) and all(run.get("return", 0) >= GOAL for run in last):
+            row["budget"] = last[0]["budget"]
+            row["env_steps"] = common.summary([run["env_steps"] for run in last])
+            row["seconds"] = common.summary([run["seconds"] for run in last])
+            row["returns"] = [run["return"] for run in last]
+        else:
+            best = max((run.get("return", 0.0) for run in own), default=0.0)
+            row["why"] = last[-1].get("why", f"not within {own[-1]['budget']} steps; best return {best:.0f}")
+        rows.append(row)
+    first = rows[0]
+    for row in rows[1:]:
+        if row["budget"] and first["budget"]:
+            for name in ("env_steps", "seconds"):
+                row[f"times more {name}"] = row[name]["median"] / first[name]["median"]
+    return rows
+
+
+def plot(rows: list[dict[str, Any]], about: str, path: Path) -> None:
+    """Two bars for each system; one that did not get there says so."""
+    from muzen.plots import COLOURS
+
+    drawn, both = common.figure(2, height=0.42 * len(rows) + 1.4)
+    places = np.arange(len(rows))[::-1]
+    for axes, name, title in zip(
+        both, ("env_steps", "seconds"), ("environment steps to 475", "seconds to 475"), strict=True
+    ):
+        for y, row in zip(places, rows, strict=True):
+            if row["budget"] is None:
+                axes.text(0.02, y, row["why"], transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+                continue
+            colour = COLOURS[0] if row["system"].startswith("Muzen") else "#9aa0a6"
+            found = row[name]
+            axes.barh(y, found["median"], 0.6, color=colour)
+            axes.errorbar(
+                found["median"],
+                y,
+                xerr=[[found["median"] - found["low"]], [found["high"] - found["median"]]],
+                color="#202124",
+                lw=1,
+            )
+            axes.annotate(f" {found['median']:,.0f}", (found["high"], y), va="center", fontsize=8)
+        axes.set_xscale("log")
+        reached = [row[name]["low"] for row in rows if row["budget"]]
+        if reached:
+            axes.set_xlim(left=min(reached) / 3)
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+        axes.xaxis.set_minor_formatter(lambda x, _: "")
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.set_yticks(places, [row["system"] for row in rows] if axes is both[0] else [""] * len(rows))
+        axes.set_title(title)
+        axes.set_xlim(right=axes.get_xlim()[1] * 2)  # room for the numbers
+    drawn.supxlabel(about, fontsize=8, color="#5f6368")
+    common.save_figure(drawn, path)
+
+
+def numbers(text: str) -> list[int]:
+    """'0-4' or '0,3,7'."""
+    low, dash, high = text.partition("-")
+    return list(range(int(low), int(high) + 1)) if dash else [int(x) for x in text.split(",")]
+
+
+def main() -> None:
+    parser = common.parser(__doc__)
+    parser.add_argument("--systems", default=";".join(SYSTEMS), help="separated by semicolons")
+    parser.add_argument("--seeds", type=numbers, default=numbers("0-4"))
+    parser.add_argument("--budgets", type=numbers, default=BUDGETS, help="environment steps, comma separated")
+    parser.add_argument("--limit-s", type=float, default=LIMIT_S)
+    parser.add_argument("--child", choices=SYSTEMS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        child(options.child, options.budgets[0], options.seeds[0], options.folder)
+        return
+    systems = options.systems.split(";")
+    if unknown := [name for name in systems if name not in SYSTEMS]:
+        parser.error(f"--systems: {unknown[0]!r} is not one of {'; '.join(SYSTEMS)}")
+    about = common.machine()
+    common.say(common.describe(about))
+    for peer in dict.fromkeys(SYSTEMS[name] for name in systems):
+        python_of(peer)
+    runs = climb(systems, options.budgets, options.seeds, options.limit_s)
+    rows = results(runs, systems, options.seeds)
+    for row in rows:
+        cells = [f"{name} {common.show(x, ',.0f') if isinstance(x, dict) else x}" for name, x in row.items()]
+        common.say("  ".join(cells))
+    common.report({"machine": about, "goal": GOAL, "seeds": options.seeds, "rows": rows, "runs": runs}, options.json)
+    if options.plot:
+        plot(rows, common.describe(about), options.plot)
+
+
+if __name__ == "__main__":
+    main()
