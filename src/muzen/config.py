@@ -185,7 +185,7 @@ class ActConfig:
     """Environments stepped together."""
     random_steps: int = 200
     """Environment steps of uniformly random actions before learning starts."""
-    temperature: float = 2.0
+    temperature: float = 1.0
     """Scale of the noise that actions are sampled with, once the value explains the returns."""
     blind_temperature: float = 20.0
     """The same while the value explains nothing of them; in between by the share that it explains."""
