@@ -15,7 +15,7 @@ import numpy as np
 import muzen
 from muzen.agent import Agent
 from muzen.config import override
-from muzen.envs import env_name, spec_of
+from muzen.envs import env_name, make, spec_of
 from muzen.presets import preset
 
 SWEEPS = 1_000
@@ -116,6 +116,47 @@ def corridors(length: int) -> Tabular:
 def learned(env: Any, out: Path, settings: dict[str, Any]) -> muzen.Run:
     """A run with its environment's preset but for `SMALL` and the settings given."""
     return muzen.train(env, config=override(preset(env_name(env), spec_of(env)), SMALL | settings), out=out)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Every reachable position of an OpenSpiel game of two in which a move is to be made, and what is true of it."""
+
+    observation: np.ndarray  # [M, ...]
+    legal: np.ndarray  # [M, A]
+    mover: np.ndarray  # [M]
+    value: np.ndarray  # [M, 2] with best play of both
+    best: np.ndarray  # [M, A] true for the moves that lose nothing
+    reward: np.ndarray  # [M, A, 2] what a move pays at once
+    over: np.ndarray  # [M, A] true where it ends the game
+
+    @classmethod
+    def of(cls, name: str) -> Solved:
+        """By OpenSpiel's own minimax solver."""
+        from open_spiel.python.algorithms.get_all_states import get_all_states
+        from open_spiel.python.algorithms.minimax_solver import MinimaxSolver
+
+        env = make(name)
+        states = get_all_states(env.game, to_string=str)
+        positions = {text: state for text, state in states.items() if not state.is_terminal()}
+        shown = []
+        for state in positions.values():
+            now = env.reset(0)
+            for action in state.history():
+                now = env.step(action)
+            shown.append(now)
+        legal, mover = np.stack([now.legal for now in shown]), np.array([now.to_play for now in shown], np.int32)
+        solved = MinimaxSolver(name.removeprefix("openspiel:")).solve()
+        own = np.array([solved[text].value for text in positions])  # of whoever moves
+        best = np.array([solved[text].action_values for text in positions]) > own[:, None] - 1e-6
+        reward, over = np.zeros((*legal.shape, 2)), np.zeros(legal.shape, bool)
+        for at, state in enumerate(positions.values()):
+            for action in state.legal_actions():
+                below = state.child(action)
+                if below.is_terminal():
+                    reward[at, action], over[at, action] = below.returns(), True
+        value = np.where(np.arange(2) == mover[:, None], own[:, None], -own[:, None])
+        return cls(np.stack([now.observation for now in shown]), legal, mover, value, best, reward, over)
 
 
 @dataclass(frozen=True)

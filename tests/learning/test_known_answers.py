@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
-from tasks import Learned, Tabular, corridors, learned, random_task, unrolled
+from tasks import Learned, Solved, Tabular, corridors, learned, random_task, unrolled
 
 from muzen import learner
 
@@ -91,3 +92,22 @@ def test_what_a_time_limit_cuts_off_is_not_lost(tmp_path):
     # The same steps, told as terminations, are worth less: the network cannot know how far the limit is.
     ended = Learned.of(learned(endless(True).maker(), tmp_path / "ended", settings).agent())
     assert ended.value[0] < 0.8 / (1 - GAMMA)
+
+
+GAME = "openspiel:nim(pile_sizes=1;2;3,is_misere=false)"
+NIM = {"env_steps": 4_000, "act.random_steps": 1_500, "act.random_openings": 0.8, "act.opening_moves": 4}
+
+
+def test_a_game_of_two_is_learned_to_its_minimax_solution(tmp_path):
+    pytest.importorskip("pyspiel")
+    agent, game = learned(GAME, tmp_path / "run", NIM).agent(), Solved.of(GAME)
+    said = agent.model.initial(game.observation, game.mover)
+    plan = agent.planner.plan(agent.model, game.observation, game.legal, game.mover, jax.random.key(0))
+    np.testing.assert_allclose(said.value, game.value, atol=TOLERANCE)
+    np.testing.assert_allclose(plan.value, game.value, atol=TOLERANCE)
+    assert game.best[np.arange(len(game.best)), plan.action].all()
+
+    at, action = np.nonzero(game.legal)
+    after = agent.model.recurrent(jax.tree.map(lambda x: np.asarray(x)[at], said.state), action.astype(np.int32))
+    np.testing.assert_allclose(after.reward, game.reward[at, action], atol=TOLERANCE)
+    np.testing.assert_allclose(after.discount, ~game.over[at, action], atol=TOLERANCE)
