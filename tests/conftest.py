@@ -2,11 +2,22 @@
 
 import os
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# Compiling is most of the suite: programs are kept for the next time, in a folder for each of xdist's workers, for JAX
+# does not write them atomically. Deleting .pytest_cache costs time and nothing else.
+_COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "jax"
+_named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+if _named is None or Path(_named).parent == _COMPILED:  # a worker inherits what the session before it has set
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_COMPILED / os.environ.get("PYTEST_XDIST_WORKER", "main"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -17,9 +28,54 @@ settings.register_profile("muzen", deadline=None, derandomize=True)
 settings.load_profile("muzen")
 
 
-def pytest_terminal_summary(terminalreporter):
+def processor_seconds():
+    """Of this process and its finished children: what a test costs, however busy the machine is."""
+    took = os.times()
+    return time.process_time() + took.children_user + took.children_system
+
+
+spent = [0.0]  # up to the last report
+
+
+def pytest_addoption(parser):
+    parser.addoption("--cpu", type=int, default=0, metavar="N", help="show the N tests of the most processor seconds")
+
+
+def pytest_collection_finish():
+    spent[0] = processor_seconds()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    before, spent[0] = spent[0], processor_seconds()
+    report.user_properties.append(("cpu", spent[0] - before))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    reports = [r for listed in terminalreporter.stats.values() for r in listed if isinstance(r, pytest.TestReport)]
+    show_processor_seconds(terminalreporter, reports, config.getoption("cpu"))
+    show_plants(terminalreporter, [report for report in reports if report.when == "call"])
+
+
+def show_processor_seconds(terminalreporter, reports, most):
+    """Where the suite's time goes: its files and its tests, set-up included; not what collecting them took."""
+    if not most:
+        return
+    tests, files = Counter(), Counter()
+    for report in reports:
+        for name, seconds in report.user_properties:
+            if name == "cpu":
+                tests[report.nodeid] += seconds
+                files[report.nodeid.partition("::")[0]] += seconds
+    terminalreporter.section("processor seconds")
+    for name, seconds in [("in all", files.total()), *files.most_common(most), *tests.most_common(most)]:
+        terminalreporter.line(f"{seconds:8.1f}  {name}")
+
+
+def show_plants(terminalreporter, reports):
     """The table of planted bugs, where any was planted: trap, bug, claim, caught or missed."""
-    reports = [r for listed in terminalreporter.stats.values() for r in listed if getattr(r, "when", "") == "call"]
     found = [(name, value) for report in reports for name, value in report.user_properties]
     plants = sorted((value for name, value in found if name == "plant"), key=lambda plant: plant[0])
     if not plants:

@@ -155,7 +155,7 @@ def test_the_exhaustive_check_meets_every_answer_and_counts_every_loss(seat):
     assert found["games"] == expected.sum() and len(found["lost"]) == found["loss"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.hours
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_tic_tac_toe_is_learned_so_that_no_line_of_play_beats_it(seed, tmp_path):
     run = muzen.train("openspiel:tic_tac_toe", seed=seed, out=tmp_path / "run")

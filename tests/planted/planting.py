@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import multiprocessing
 import shutil
@@ -19,11 +20,15 @@ SOURCE = REPOSITORY / "src" / "muzen"
 MOST_SECONDS = 900
 # Claims that search for real: their kernels must be compiled.
 SEARCHING = ("tests/search/", "tests/test_two_players.py")
+# Numba looks only at the file of a function, not at the files of those it calls: where one of these files is planted,
+# no kernel that was compiled before may be used. (Search looks at all of its files by itself.)
+INLINED = ("replay/", "maths/")
 # Each run of claims is a process of its own. Most of its start would be importing libraries: where processes can be
 # forked, one has imported them already, and nothing of Muzen.
+LIBRARIES = ["equinox", "gymnasium", "hypothesis", "jax", "matplotlib", "mctx", "numba", "optax", "pyspiel", "pytest"]
 PROCESSES = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 if sys.platform == "linux":
-    PROCESSES.set_forkserver_preload(["equinox", "gymnasium", "jax", "numba", "optax", "pytest"])
+    PROCESSES.set_forkserver_preload([name for name in LIBRARIES if importlib.util.find_spec(name)])
 
 
 def planted(plant: Plant) -> str:
@@ -41,11 +46,6 @@ def planted(plant: Plant) -> str:
     return text.replace(plant.old, plant.new)
 
 
-def outcomes(plant: Plant) -> dict[str, str]:
-    """How each of the plant's claims ended where its bug is planted; see `run`."""
-    return run(plant.claims, plant.path, {plant.file: planted(plant)})
-
-
 def groups(plants: Iterable[Plant]) -> dict[tuple[str, str], tuple[str, ...]]:
     """The claims of all plants by (file, path of search), each once."""
     found: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
@@ -55,33 +55,69 @@ def groups(plants: Iterable[Plant]) -> dict[tuple[str, str], tuple[str, ...]]:
     return {key: tuple(names) for key, names in found.items()}
 
 
-def run(claims: tuple[str, ...], path: str = "host", changed: dict[str, str] | None = None) -> dict[str, str]:
-    """Run claims against a fresh copy of the package, in a process of its own.
+class Bed:
+    """A copy of the package to plant in, one run of claims at a time, with all that is compiled for it.
+
+    Programs are kept from run to run: JAX finds its own by their text, and Numba's see `INLINED`.
 
     Args:
-      claims: node ids.
-      path: where searches run that name no path, see `Plant.path`.
-      changed: text in place of a file's own, by its name below `src/muzen`.
-
-    Returns:
-      By claim: `witness.PASSED`; `witness.FAILED` where an assertion of the claim itself did not hold; or what else
-      became of it.
+      folder: an empty one, of this bed alone.
     """
-    with tempfile.TemporaryDirectory(prefix="muzen-planted-") as name:
-        folder = Path(name)
-        # Without compiled kernels: Numba looks only at the file of a function, not at the files of those it calls.
-        shutil.copytree(SOURCE, folder / "src" / "muzen", ignore=shutil.ignore_patterns("__pycache__"))
-        for file, text in (changed or {}).items():
-            (folder / "src" / "muzen" / file).write_text(text, encoding="utf-8")
-        compiled = any(claim.startswith(SEARCHING) for claim in claims)
-        process = PROCESSES.Process(target=witness.run, args=(folder, REPOSITORY, claims, path, compiled))
+
+    def __init__(self, folder: Path):
+        self.folder, self.package = folder, folder / "src" / "muzen"
+        # With the times of the files, by which Numba knows them.
+        shutil.copytree(SOURCE, self.package, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def outcomes(self, plant: Plant) -> dict[str, str]:
+        """How each of the plant's claims ended where its bug is planted; see `run`."""
+        return self.run(plant.claims, plant.path, plant.file, planted(plant))
+
+    def run(self, claims: tuple[str, ...], path: str = "host", file: str = "", text: str = "") -> dict[str, str]:
+        """Run claims against the copy, in a process of its own.
+
+        Args:
+          claims: node ids.
+          path: where searches run that name no path, see `Plant.path`.
+          file: below `src/muzen`, to have `text` in place of its own while the claims run; empty: none.
+
+        Returns:
+          By claim: `witness.PASSED`; `witness.FAILED` where an assertion of the claim itself did not hold; or what else
+          became of it.
+        """
+        if not file:
+            return self._run(claims, path, True, self.folder / "numba")
+        copy, own = self.package / file, self.folder / "own"
+        shutil.copy2(copy, own)
+        try:
+            copy.write_text(text, encoding="utf-8")
+            _forget(copy)
+            if not file.startswith(INLINED):
+                return self._run(claims, path, True, self.folder / "numba")
+            searching = any(claim.startswith(SEARCHING) for claim in claims)
+            with tempfile.TemporaryDirectory(prefix="muzen-planted-") as fresh:
+                return self._run(claims, path, searching, Path(fresh))
+        finally:
+            shutil.copy2(own, copy)
+            _forget(copy)
+
+    def _run(self, claims: tuple[str, ...], path: str, compiled: bool, kernels: Path) -> dict[str, str]:
+        report, log = self.folder / witness.REPORT, self.folder / witness.LOG
+        for left in (report, log):
+            left.unlink(missing_ok=True)
+        process = PROCESSES.Process(target=witness.run, args=(self.folder, REPOSITORY, claims, path, compiled, kernels))
         process.start()
         process.join(MOST_SECONDS)
         if process.is_alive():
             process.kill()
             process.join()
             return dict.fromkeys(claims, f"still ran after {MOST_SECONDS} s")
-        report, log = folder / witness.REPORT, folder / witness.LOG
         ended = json.loads(report.read_text()) if report.exists() else {}
         said = " | ".join(log.read_text().strip().splitlines()[-3:]) if log.exists() else ""
         return {claim: ended.get(claim, f"did not run: {said}") for claim in claims}
+
+
+def _forget(source: Path) -> None:
+    """Drop what Python compiled of a source: it knows sources by their size and the second of their change."""
+    for compiled in source.parent.glob(f"__pycache__/{source.stem}.*.pyc"):
+        compiled.unlink()

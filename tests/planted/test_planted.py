@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from queue import Queue
 
 import pytest
-from planting import REPOSITORY, groups, outcomes, planted, run
+from plant import Plant
+from planting import REPOSITORY, Bed, groups, planted
 from plants import ABSENT, PLANTS, TRAPS
 from witness import FAILED, PASSED
 
 EXAMPLE = next(plant for plant in PLANTS if plant.file == "maths/priorities.py")
+
+
+def marks(plant: Plant) -> tuple[pytest.MarkDecorator, ...]:
+    """The first plant of each trap stands for the others where time is short."""
+    first = next(other for other in PLANTS if other.trap == plant.trap)
+    return (pytest.mark.representative,) if plant is first else ()
 
 
 def test_every_trap_is_planted_or_has_a_reason():
@@ -45,27 +54,46 @@ def test_no_two_plants_are_the_same():
 
 
 class Work:
-    """The processes of all tests that were asked for, a few at a time, begun together."""
+    """The processes of all tests that were asked for, as many at a time as there are cores, begun together."""
 
-    def __init__(self, plants: list):
-        self.pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 8))
-        everything = {str(plant): (outcomes, plant) for plant in plants}
-        self.groups = {key: self.pool.submit(run, claims, key[1]) for key, claims in groups(plants).items()}
-        self.plants: dict[str, Future] = {name: self.pool.submit(*job) for name, job in everything.items()}
+    def __init__(self, plants: list, folder: Path):
+        count = min(os.cpu_count() or 1, 8)
+        self.beds: Queue[Bed] = Queue()
+        for i in range(count):
+            self.beds.put(Bed(folder / str(i)))
+        self.pool = ThreadPoolExecutor(count)
+        # First what compiles most for the others.
+        self.groups = {
+            key: self.pool.submit(self.on_a_bed, lambda bed, key=key, claims=claims: bed.run(claims, key[1]))
+            for key, claims in groups(plants).items()
+        }
+        self.plants = {
+            str(plant): self.pool.submit(self.on_a_bed, lambda bed, plant=plant: bed.outcomes(plant))
+            for plant in plants
+        }
+
+    def on_a_bed(self, job: Callable[[Bed], dict[str, str]]) -> dict[str, str]:
+        """Do it on whichever bed is free, or wait for one."""
+        bed = self.beds.get()
+        try:
+            return job(bed)
+        finally:
+            self.beds.put(bed)
 
 
 @pytest.fixture(scope="module")
-def work(request) -> Iterator[Work]:
+def work(request, tmp_path_factory) -> Iterator[Work]:
     # All tests of a file run in one worker of xdist, which is the one that waits here.
     tests = (item for item in request.session.items if item.path == request.path)
     asked = (getattr(test, "callspec", None) for test in tests)
-    began = Work([spec.params["plant"] for spec in asked if spec is not None and "plant" in spec.params])
+    plants = [spec.params["plant"] for spec in asked if spec is not None and "plant" in spec.params]
+    began = Work(plants, tmp_path_factory.mktemp("beds"))
     yield began
     began.pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.planted
-@pytest.mark.parametrize("plant", PLANTS, ids=str)
+@pytest.mark.parametrize("plant", [pytest.param(plant, marks=marks(plant)) for plant in PLANTS], ids=str)
 def test_the_claims_catch(plant, work, record_property):
     if plant.file == "envs/openspiel.py":
         pytest.importorskip("pyspiel")
@@ -76,6 +104,7 @@ def test_the_claims_catch(plant, work, record_property):
 
 
 @pytest.mark.planted
+@pytest.mark.representative
 def test_every_claim_passes_where_nothing_is_planted(work, record_property):
     record_property("absent", sorted(ABSENT.items()))
     ended = {name: how for future in work.groups.values() for name, how in future.result().items()}
@@ -83,6 +112,7 @@ def test_every_claim_passes_where_nothing_is_planted(work, record_property):
 
 
 @pytest.mark.planted
+@pytest.mark.representative
 @pytest.mark.parametrize(
     ("new", "claims", "what"),
     [
@@ -93,6 +123,6 @@ def test_every_claim_passes_where_nothing_is_planted(work, record_property):
     ],
     ids=["a plant without a bug", "a plant that is no Python", "a plant that raises", "a claim that is not there"],
 )
-def test_nothing_but_a_failed_assertion_counts_as_caught(new, claims, what):
-    ended = outcomes(replace(EXAMPLE, new=new, claims=claims))
+def test_nothing_but_a_failed_assertion_counts_as_caught(new, claims, what, work):
+    ended = work.on_a_bed(lambda bed: bed.outcomes(replace(EXAMPLE, new=new, claims=claims)))
     assert all(how.startswith(what) for how in ended.values()), ended

@@ -12,17 +12,18 @@ REPORT, LOG = "ended.json", "log.txt"
 PASSED, FAILED = "passed", "failed"
 
 
-def run(folder: Path, repository: Path, claims: tuple[str, ...], path: str, compiled: bool) -> None:
+def run(folder: Path, repository: Path, claims: tuple[str, ...], path: str, compiled: bool, kernels: Path) -> None:
     """Run the claims with `folder / "src"` as the source; to be called in a fresh process.
 
     Args:
-      folder: of this run alone; takes the report, the log and everything that is compiled.
+      folder: takes the report, the log and JAX's compiled programs.
       repository: where the tests are.
       claims: node ids.
       path: "host" or "xla", where searches run that name no path.
       compiled: compile the kernels; otherwise they run as plain Python, the same statements without the wait.
+      kernels: where compiled kernels are kept.
     """
-    log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT)
+    log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.chdir(repository)
@@ -30,7 +31,7 @@ def run(folder: Path, repository: Path, claims: tuple[str, ...], path: str, comp
     os.environ |= {
         "PYTHONPATH": str(folder / "src"),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "NUMBA_CACHE_DIR": str(folder / "numba"),
+        "NUMBA_CACHE_DIR": str(kernels),
         "NUMBA_DISABLE_JIT": str(int(not compiled)),
         "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
     }
