@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import equinox as eqx
@@ -11,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzen.actors import Plan
-from muzen.errors import EnvError
+from muzen.envs import OpenSpielSimulator
+from muzen.errors import EnvError, SearchError
+from muzen.known_rules import KnownRules
 from muzen.search import search
-from muzen.types import Array, EnvSpec, Model, SearchResult
+from muzen.types import Array, EnvSpec, Model, SearchResult, Simulator
 
 SearchPath = Literal["auto", "xla", "host"]
 
@@ -29,11 +33,20 @@ class Planner:
         sequential halving visited only to rule out. Only the mover has a q: with more players it is the mean,
         unless one's gain is the other's loss.
       path: "xla", "host", or "auto" for whichever the machine supports.
+      simulator: a game's own rules to plan with, the network only judging; None plans in the learned model.
     """
 
-    def __init__(self, rule: Any, simulations: int, root_value: str = "mean", path: SearchPath = "auto"):
+    def __init__(
+        self,
+        rule: Any,
+        simulations: int,
+        root_value: str = "mean",
+        path: SearchPath = "auto",
+        simulator: Simulator | None = None,
+    ):
         self.rule, self.simulations, self.root_value = rule, simulations, root_value
         self.path: SearchPath = path
+        self.simulator = simulator
         self._initial = eqx.filter_jit(lambda model, observation, to_play: model.initial(observation, to_play))
 
     def search(
@@ -44,6 +57,7 @@ class Planner:
         to_play: Array,
         key: Array,
         *,
+        states: Sequence[Any] | np.ndarray | None = None,
         explore: bool | Array = False,
         temperature: float | Array = 1.0,
         span_floor: float | Array | None = None,
@@ -56,16 +70,28 @@ class Planner:
           legal: [B, A] true where legal, by the environment.
           to_play: [B] who moves, by the environment.
           key: one key gives one result.
+          states: [B] the game's own states (`TimeStep.state`), which a planner with a simulator searches from; others
+            do not look at them.
           explore: root noise on, or its scale, one for all roots or [B]; self-play only.
           temperature: of visit counts, where the rule samples from them.
           span_floor: in place of the rule's own, environment units of value.
+
+        Raises:
+          SearchError: states are missing where the game's own rules are searched.
         """
         to_play = np.asarray(to_play, np.int32)
-        root = self._initial(model, np.asarray(observation), to_play)
+        searched: Any = model
+        if self.simulator is None:
+            root = self._initial(model, np.asarray(observation), to_play)
+        else:
+            if states is None or any(state is None for state in states):
+                raise SearchError("states: missing; a search with the game's own rules begins at TimeStep.state")
+            searched = KnownRules(self.simulator, model, getattr(model, "gamma", 1.0))
+            root = searched.initial(states)
         rule = self.rule if span_floor is None else dataclasses.replace(self.rule, span_floor=jnp.float32(span_floor))
         root = root._replace(legal=np.asarray(legal), to_play=to_play)
         return search(
-            model,
+            searched,
             root,
             key,
             simulations=self.simulations,
@@ -101,7 +127,33 @@ class Agent:
         self.max_steps = max_steps
         self._key = jax.random.key(0)
 
-    def search(self, observation: Any, legal: Any = None, to_play: int = 0) -> SearchResult:
+    @cached_property
+    def simulator(self) -> Simulator:
+        """The rules of the agent's game, whether it plans with them or not.
+
+        Raises:
+          EnvError: its environment is no game of OpenSpiel.
+        """
+        return self.planner.simulator or OpenSpielSimulator(self.spec.id)
+
+    def search_states(self, states: Sequence[Any] | np.ndarray) -> SearchResult:
+        """The greedy search of many positions of a game at once, whichever model the agent plans with.
+
+        Every other number of states compiles another program: fill a batch up with any unfinished state.
+
+        Args:
+          states: [B] states of the game, `pyspiel.State` of an OpenSpiel game; none of them over, none changed.
+
+        Returns:
+          The search, leading axes B: `result.action` [B] are the moves.
+
+        Raises:
+          SearchError: a game is over.
+        """
+        now = self.simulator.look(states)
+        return self.planner.search(self.model, now.observation, now.legal, now.to_play, self._key, states=now.state)
+
+    def search(self, observation: Any, legal: Any = None, to_play: int = 0, state: Any = None) -> SearchResult:
         """The greedy search at one observation; every array of the result has leading axis 1.
 
         Args:
@@ -109,17 +161,21 @@ class Agent:
             `Discrete` observation counted from 0.
           legal: [A] true where legal; all legal if left out.
           to_play: who moves.
+          state: the game's own state, `TimeStep.state`; only an agent that plans with the game's rules needs it.
 
         Raises:
           EnvError: the observation has another shape.
+          SearchError: the agent plans with the game's rules and `state` is missing.
         """
         batch = self._batch(observation)[None]
         legal = np.ones(self.spec.num_actions, bool) if legal is None else np.asarray(legal, bool)
-        return self.planner.search(self.model, batch, legal[None], np.array([to_play], np.int32), self._key)
+        return self.planner.search(
+            self.model, batch, legal[None], np.array([to_play], np.int32), self._key, states=[state]
+        )
 
-    def act(self, observation: Any, legal: Any = None, to_play: int = 0) -> int:
+    def act(self, observation: Any, legal: Any = None, to_play: int = 0, state: Any = None) -> int:
         """The greedy action, 0..A-1 (add the action space's `start` where it has one)."""
-        return int(np.asarray(self.search(observation, legal, to_play).action)[0])
+        return int(np.asarray(self.search(observation, legal, to_play, state).action)[0])
 
     def _batch(self, observation: Any) -> np.ndarray:
         spec = self.spec

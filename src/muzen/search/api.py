@@ -16,7 +16,7 @@ from muzen.search import gumbel, host, puct, rules, xla
 from muzen.search.gumbel import Gumbel
 from muzen.search.puct import Puct
 from muzen.search.tree import MODES, Tree
-from muzen.types import Array, Model, Prediction, SearchResult
+from muzen.types import Array, HostModel, Model, Prediction, SearchResult
 
 _log = logging.getLogger("muzen.search")
 _RULES: dict[type, Any] = {Gumbel: gumbel, Puct: puct}
@@ -36,7 +36,7 @@ class Prepared(NamedTuple):
 
 
 def search(
-    model: Model,
+    model: Model | HostModel,
     root: Prediction,
     key: Array,
     *,
@@ -47,14 +47,16 @@ def search(
     path: Literal["auto", "xla", "host"] = "auto",
     max_depth: int | None = None,
 ) -> SearchResult:
-    """Search B trees of `simulations` nodes below `root` with a learned model.
+    """Search B trees of `simulations` nodes below `root` with a learned model, or with rules of your own in Python.
 
     One key gives one result; noise is fresh for every root and every key. Works eagerly (it jits itself), under
     `jax.jit` and in `jax.lax.scan`; the host path only eagerly. A state with discount 0 is absorbing, and an
     illegal action is never visited, at any depth where the model gives a mask.
 
     Args:
-      model: has `recurrent(state, action [B] int32) -> Prediction`; any pytree, or any hashable object.
+      model: has `recurrent(state, action [B] int32) -> Prediction`; any pytree, or any hashable object. Or a
+        `muzen.types.HostModel`: it has `expand(state, action)` in place of it, answers in Python, and is searched on
+        the host path.
       root: `Prediction` of the B roots: value [B, P], policy_logits and legal [B, A], to_play [B], state.
       key: a JAX random key for all roots, or [B] keys, one for each: a root given the same key again gets the same
         noise, whatever else is in the batch.
@@ -80,26 +82,36 @@ def search(
     _check(root, simulations, rule, temperature, path, max_depth)
     _check_explore(explore, np.shape(root.policy_logits)[0])
     _check_key(key, np.shape(root.policy_logits)[0])
-    chosen = _choose_path(path)
+    on_host = isinstance(model, HostModel)
+    chosen = _host_only(path) if on_host else _choose_path(path)
     # A plain bool is compiled in: a search without noise compiles in half the time.
     fixed, explore = (explore, 0.0) if isinstance(explore, bool) else (None, explore)
     traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((model, root, key, explore, temperature)))
     if not traced:
         _check_legal(root)
-    leaves, structure = jax.tree.flatten(model)
-    arrays = [x for x in leaves if isinstance(x, jax.Array | np.ndarray)]
-    static = _Static(structure, tuple(None if isinstance(x, jax.Array | np.ndarray) else x for x in leaves))
+    if chosen == "host" and traced:
+        raise SearchError(
+            "path: the host path cannot be traced; call search outside jit and scan"
+            + ("" if on_host else ", or use path='xla'")
+        )
+    static, arrays = split_model(None if on_host else model)
     if chosen == "xla":
         return _search_xla(static, simulations, max_depth, fixed, arrays, root, key, rule, explore, temperature)
-    if traced:
-        raise SearchError("path: the host path cannot be traced; call search outside jit and scan, or use path='xla'")
-    prepared, root = _prepare_jit(simulations, max_depth, fixed, root, key, rule, explore, temperature)
-    ask = partial(_expand_jit, static, arrays)
-    answers, tree, states = host.run(_name(rule), ask, root, prepared, simulations)
+    roots = root.state
+    prepared, root = _prepare_jit(
+        simulations, max_depth, fixed, root._replace(state=()), key, rule, explore, temperature
+    )
+    if on_host:
+        states = host.store_on_host(jax.tree.map(np.asarray, roots), simulations + 1)
+        ask = partial(host.expand_on_host, model, root, partial(check_prediction, "expand"))
+    else:
+        states = host.store(roots, simulations + 1)
+        ask = partial(_expand_jit, static, arrays)
+    answers, tree, states = host.run(_name(rule), ask, root, states, prepared, simulations)
     return _result(answers, tree, states)
 
 
-class _Static(NamedTuple):
+class StaticModel(NamedTuple):
     """What of a model is no array: jit compiles once for each of these."""
 
     structure: Any
@@ -108,6 +120,14 @@ class _Static(NamedTuple):
     def model(self, arrays: list[Any]) -> Any:
         found = iter(arrays)
         return jax.tree.unflatten(self.structure, [next(found) if x is None else x for x in self.leaves])
+
+
+def split_model(model: Any) -> tuple[StaticModel, list[Any]]:
+    """A model as what jit compiles for, and its arrays: a call then costs less than with the model itself."""
+    leaves, structure = jax.tree.flatten(model)
+    arrays = [x for x in leaves if isinstance(x, jax.Array | np.ndarray)]
+    rest = tuple(None if isinstance(x, jax.Array | np.ndarray) else x for x in leaves)
+    return StaticModel(structure, rest), arrays
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -119,8 +139,8 @@ def _search_xla(static, simulations, max_depth, fixed, arrays, root, key, rule, 
 
 
 @partial(jax.jit, static_argnums=(0,), donate_argnums=(2,))
-def _expand_jit(static, arrays, states, k, parent, action):
-    return host.expand(partial(_recurrent, static, arrays), states, k, parent, action)
+def _expand_jit(static, arrays, states, k, pending):
+    return host.expand(partial(_recurrent, static, arrays), states, k, pending)
 
 
 def _prepare(simulations, max_depth, fixed, root, key, rule, explore, temperature) -> tuple[Prepared, Prediction]:
@@ -155,7 +175,7 @@ def _prepare(simulations, max_depth, fixed, root, key, rule, explore, temperatur
 _prepare_jit = jax.jit(_prepare, static_argnums=(0, 1, 2))
 
 
-def _recurrent(static: _Static, arrays: list[Any], state: Any, action: Any) -> Prediction:
+def _recurrent(static: StaticModel, arrays: list[Any], state: Any, action: Any) -> Prediction:
     return _typed(static.model(arrays).recurrent(state, action))
 
 
@@ -180,6 +200,12 @@ def _result(answers: Any, tree: Any, states: Any) -> SearchResult:
 
 def _name(rule: Any) -> str:
     return _RULES[type(rule)].__name__.rpartition(".")[2]
+
+
+def _host_only(path: str) -> str:
+    if path == "xla":
+        raise SearchError("path: 'xla' cannot be used with a model that answers in Python; use path='host' or 'auto'")
+    return "host"
 
 
 def _choose_path(path: str) -> str:

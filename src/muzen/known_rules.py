@@ -1,0 +1,58 @@
+"""A game's own rules with a network's opinion of its positions: what AlphaZero searches with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from muzen.search.api import StaticModel, split_model
+from muzen.types import Array, Model, Prediction, Simulator, Situation
+
+# Networks see batches of these sizes only, so that few programs are compiled: the next power of two, at least this.
+SMALLEST_BATCH = 8
+
+
+class KnownRules:
+    """A `HostModel`: a simulator says what is legal, who moves, what a move pays and where the game ends; a network
+    gives policy and value, all the new leaves of many games in one call.
+
+    States that are over are never shown to the network: their value is 0, for what they paid is a reward.
+
+    Args:
+      simulator: the game's rules.
+      model: `initial(observation, to_play)` is all that is asked of it.
+      gamma: γ of every move.
+    """
+
+    def __init__(self, simulator: Simulator, model: Model, gamma: Array | float = 1.0):
+        self.simulator, self.gamma = simulator, np.float32(gamma)
+        self._static, self._arrays = split_model(model)
+
+    def initial(self, states: Sequence[Any] | np.ndarray) -> Prediction:
+        """The roots of [B] states of the game."""
+        return self._predict(self.simulator.look(states))
+
+    def expand(self, state: np.ndarray, action: np.ndarray) -> Prediction:
+        """The [M] states after [M] actions."""
+        return self._predict(self.simulator.step(state, action))
+
+    def _predict(self, now: Situation) -> Prediction:
+        going_on = np.flatnonzero(~now.terminated)
+        value, logits = np.zeros_like(now.reward), np.zeros(now.legal.shape, np.float32)
+        if size := len(going_on):
+            padded = np.resize(going_on, 1 << (max(size, SMALLEST_BATCH) - 1).bit_length())
+            opinion = _opinion(self._static, self._arrays, now.observation[padded], now.to_play[padded])
+            found_value, found_logits = jax.device_get(opinion)
+            value[going_on], logits[going_on] = found_value[:size], found_logits[:size]
+        discount = np.where(now.terminated, np.float32(0), self.gamma)
+        return Prediction(now.reward, discount, now.to_play, now.legal, value, logits, now.state)
+
+
+@partial(jax.jit, static_argnums=0)
+def _opinion(static: StaticModel, arrays: list[Any], observation: Array, to_play: Array) -> tuple[Array, Array]:
+    prediction = static.model(arrays).initial(observation, to_play)
+    return prediction.value, prediction.policy_logits
