@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import equinox as eqx
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from muzen import profile
 from muzen.actors import Plan
 from muzen.envs import OpenSpielSimulator
 from muzen.errors import EnvError, SearchError
@@ -100,6 +101,18 @@ class Planner:
             temperature=temperature,
             path=self.path,
         )
+
+    def network_alone(self, model: Any, observation: Array) -> Callable[[], None]:
+        """A function that makes a search's inferences for [B, ...] observations, and nothing else; see `profile`."""
+        if self.simulator is None:
+            return partial(profile.inferences, model, jnp.asarray(observation), self.simulations)
+        rules, to_play = KnownRules(self.simulator, model), np.zeros(len(observation), np.int32)
+
+        def judge() -> None:
+            for _ in range(self.simulations):
+                rules.judge(np.asarray(observation), to_play)
+
+        return judge
 
     def plan(self, model: Any, observation: Array, legal: Array, to_play: Array, key: Array, **options: Any) -> Plan:
         """`search`, as the numpy arrays that a rollout and replay want."""

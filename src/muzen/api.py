@@ -17,7 +17,7 @@ from muzen.config import Config, override
 from muzen.diagnose import Finding, UnrollReport, findings, unroll_against
 from muzen.errors import ConfigError, RunDamagedError
 from muzen.evaluate import evaluate as play_episodes
-from muzen.experiment import Experiment, make_agent, make_model, restore_model
+from muzen.experiment import Experiment, make_agent, make_model, make_simulator, restore_model
 from muzen.presets import preset
 from muzen.profile import EVALUATION, breakdown
 from muzen.profile import FILE as PROFILE_FILE
@@ -126,6 +126,7 @@ def train(
     dotted = {name.replace("__", "."): value for name, value in overrides.items()}
     dotted |= {name: value for name, value in named.items() if value is not None}
     config = configure(env, config=config, overrides=dotted)
+    make_simulator(config.search, config.env_id)  # refused before a folder is made
     folder = RunFolder.create(Path(out) if out is not None else _default_folder(config.env_id, config.seed), config)
     with folder.lock():
         experiment = Experiment(
@@ -292,15 +293,16 @@ class Diagnosis:
     """What a run folder says of its training: health findings with their step, and the model against reality."""
 
     findings: list[tuple[float, Finding]]
-    unroll: UnrollReport
+    unroll: UnrollReport | None  # None where the game's own rules are searched, and no model of them is learned
 
     def lines(self) -> list[str]:
         """For people."""
         health = [f"at {step:.0f} environment steps: {finding.line()}" for step, finding in self.findings]
+        said = ["Health of training:", *(health or ["nothing was wrong"]), ""]
+        if self.unroll is None:
+            return [*said, "The game's own rules are searched: there is no learned model to hold against them."]
         return [
-            "Health of training:",
-            *(health or ["nothing was wrong"]),
-            "",
+            *said,
             "The learned model, unrolled k steps along real episodes (a quarter of the actions random):",
             *self.unroll.lines(),
         ]
@@ -308,7 +310,7 @@ class Diagnosis:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         told = [{"env_steps": step, **asdict(finding)} for step, finding in self.findings]
-        return {"findings": told, "unroll": self.unroll.as_dict()}
+        return {"findings": told, "unroll": None if self.unroll is None else self.unroll.as_dict()}
 
 
 def diagnose(
@@ -332,12 +334,14 @@ def diagnose(
     """
     agent = load(folder, **load_options)
     config = RunFolder.open(Path(folder)).config
-    unroll = unroll_against(
-        agent,
-        _maker(envs.named_again(env, agent.spec.id)),
-        gamma=config.learn.discount,
-        steps=steps,
-        episodes=episodes,
-        seed=seed,
-    )
+    unroll = None
+    if agent.planner.simulator is None:
+        unroll = unroll_against(
+            agent,
+            _maker(envs.named_again(env, agent.spec.id)),
+            gamma=config.learn.discount,
+            steps=steps,
+            episodes=episodes,
+            seed=seed,
+        )
     return Diagnosis(findings(read_metrics(Path(folder)), config), unroll)

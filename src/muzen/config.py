@@ -22,8 +22,10 @@ from muzen.errors import ConfigError
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Planning: which rule, how many simulations, how values are normalised."""
+    """Planning: in which model, by which rule, how many simulations, how values are normalised."""
 
+    model: Literal["learned", "rules"] = "learned"
+    """What is searched: the learned model (MuZero), or the game's own rules, the network judging (AlphaZero)."""
     rule: Literal["gumbel", "puct"] = "gumbel"
     """How the tree is searched: Gumbel MuZero (sequential halving) or MuZero's pUCT."""
     simulations: int = 16
@@ -105,7 +107,7 @@ class LearnConfig:
     batch_size: int = 128
     """Sequences per gradient step."""
     unroll_steps: int = 5
-    """K, steps the model is unrolled."""
+    """K, steps the model is unrolled; not at all where search.model is rules."""
     n_step: int = 30
     """n, environment steps before the value target bootstraps."""
     td_lambda: float = 0.9

@@ -185,7 +185,7 @@ def _play(agent: Agent, env: Environment, seed: int, rng: np.random.Generator, l
         if rng.random() < RANDOM_ACTIONS:
             action = int(rng.choice(np.flatnonzero(now.legal)))
         else:
-            action = agent.act(now.observation, now.legal, now.to_play)
+            action = agent.act(now.observation, now.legal, now.to_play, now.state)
         now = env.step(action)
         observations.append(now.observation)
         actions.append(action)

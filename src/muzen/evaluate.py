@@ -75,6 +75,7 @@ def evaluate(
                 np.stack([lane.now.legal | lane.over for lane in lanes]),
                 np.array([lane.now.to_play for lane in lanes], np.int32),
                 key,
+                states=[lane.now.state for lane in lanes],
             )
             for lane, action in zip(lanes, plan.action, strict=True):
                 if lane.episode >= episodes:

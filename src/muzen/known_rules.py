@@ -40,14 +40,18 @@ class KnownRules:
         """The [M] states after [M] actions."""
         return self._predict(self.simulator.step(state, action))
 
+    def judge(self, observation: np.ndarray, to_play: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The network's values [M, P] and policy logits [M, A] of M positions, in a batch of a fixed size."""
+        size = len(observation)
+        padded = np.resize(np.arange(size), 1 << (max(size, SMALLEST_BATCH) - 1).bit_length())
+        value, logits = jax.device_get(_opinion(self._static, self._arrays, observation[padded], to_play[padded]))
+        return value[:size], logits[:size]
+
     def _predict(self, now: Situation) -> Prediction:
         going_on = np.flatnonzero(~now.terminated)
         value, logits = np.zeros_like(now.reward), np.zeros(now.legal.shape, np.float32)
-        if size := len(going_on):
-            padded = np.resize(going_on, 1 << (max(size, SMALLEST_BATCH) - 1).bit_length())
-            opinion = _opinion(self._static, self._arrays, now.observation[padded], now.to_play[padded])
-            found_value, found_logits = jax.device_get(opinion)
-            value[going_on], logits[going_on] = found_value[:size], found_logits[:size]
+        if len(going_on):
+            value[going_on], logits[going_on] = self.judge(now.observation[going_on], now.to_play[going_on])
         discount = np.where(now.terminated, np.float32(0), self.gamma)
         return Prediction(now.reward, discount, now.to_play, now.legal, value, logits, now.state)
 

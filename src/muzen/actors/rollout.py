@@ -113,6 +113,11 @@ class Rollout:
         return np.array([now.to_play for now in self._now], np.int32)
 
     @property
+    def states(self) -> list[Any]:
+        """[E] each game's own state, or None where the environment has none to give."""
+        return [now.state for now in self._now]
+
+    @property
     def moves(self) -> np.ndarray:
         """[E] moves made so far in each episode, by all players."""
         return np.array([len(actions) for actions in self._actions])

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from muzen.diagnose import Health
 from muzen.errors import NonFiniteLossError
 from muzen.evaluate import evaluate
 from muzen.experiment.keeping import restore, restore_model, save
-from muzen.experiment.parts import Units, make_agent, make_model, make_planner
+from muzen.experiment.parts import Units, learning, make_agent, make_model, make_planner
 from muzen.learner import Report, init_learner, make_learn, make_optimizer, sample
 from muzen.maths.schedules import visit_temperature
 from muzen.networks import NetworkModel, Normaliser
@@ -86,9 +87,12 @@ class Experiment:
         )
         self.spec = self.rollout.spec
         self.symmetries = getattr(self.rollout.envs[0], "symmetries", ())
+        self.planner = make_planner(config.search, self.spec, config.search.simulations)
         self.replay = Replay(self.spec, config.replay, config.act.environments, config.seed)
-        self.reanalyse = Reanalyse(self.replay, config.reanalyse.positions_per_step, config.reanalyse.batch_size)
-        learn = config.learn
+        self.reanalyse = Reanalyse(
+            self.replay, config.reanalyse.positions_per_step, config.reanalyse.batch_size, self.planner.simulator
+        )
+        self.learning = learn = learning(config)
         self.total_updates = int(
             max(config.env_steps - config.act.random_steps, 1) * learn.samples_per_step / learn.batch_size
         )
@@ -98,7 +102,6 @@ class Experiment:
         self._learn = make_learn(learn, optimizer)
         per_turn = config.act.environments * learn.samples_per_step / learn.batch_size
         self.updates_per_call = int(np.clip(round(per_turn), 1, UPDATES_PER_CALL))
-        self.planner = make_planner(config.search, config.search.simulations)
         act = config.act
         self.exploration = np.geomspace(act.temperature, act.temperature_last, act.environments, dtype=np.float32)
         self.value_spread = self.least_spread = 0.0
@@ -137,7 +140,7 @@ class Experiment:
         """Checkpoint and leave after the present turn."""
         self._stop = reason
 
-    def _plan(self, key: Any, observation: Any, legal: Any, to_play: Any, *, explore: Any = False) -> Plan:
+    def _plan(self, key: Any, observation: Any, legal: Any, to_play: Any, states: Any, *, explore: Any = False) -> Plan:
         fraction = min(1.0, self.env_steps / self.config.env_steps)
         search = self.config.search
         return self.planner.plan(
@@ -146,15 +149,16 @@ class Experiment:
             legal,
             to_play,
             key,
+            states=states,
             explore=explore,
             temperature=visit_temperature(fraction, search.temperature, search.temperature_end),
             span_floor=search.span_floor * self.value_spread,
         )
 
-    def _fresh_plan(self, observation: Any, legal: Any, to_play: Any) -> Plan:
+    def _fresh_plan(self, observation: Any, legal: Any, to_play: Any, states: Any) -> Plan:
         """Reanalysis: what the latest weights make of stored positions, without noise."""
         key = jax.random.fold_in(jax.random.fold_in(self.key, 4), self.turn)
-        return self._plan(key, observation, legal, to_play)
+        return self._plan(key, observation, legal, to_play, states)
 
     def _noise_keys(self) -> jax.Array:
         """[E] keys of the exploration noise: an environment keeps its key, and so its noise, for a while.
@@ -169,18 +173,14 @@ class Experiment:
         now, explore, sampled = self.rollout, self.exploration, self.config.act.sample_moves
         if sampled:
             explore = np.where(now.moves < sampled, explore, GREEDY).astype(np.float32)
-        return self._plan(self._noise_keys(), now.observation, now.legal, now.to_play, explore=explore)
+        return self._plan(self._noise_keys(), now.observation, now.legal, now.to_play, now.states, explore=explore)
 
     def network_share(self) -> float:
         """Part of the acting search's time that its network takes, measured now; changes nothing in the run."""
         now = self.rollout
-
-        def search() -> None:
-            self._plan(
-                jax.random.split(self.key, len(now)), now.observation, now.legal, now.to_play, explore=self.exploration
-            )
-
-        return profile.network_share(search, self.learner.average, now.observation, self.config.search.simulations)
+        key, explore = jax.random.split(self.key, len(now)), self.exploration
+        search = partial(self._plan, key, now.observation, now.legal, now.to_play, now.states, explore=explore)
+        return profile.network_share(search, self.planner.network_alone(self.learner.average, now.observation))
 
     def act(self) -> int:
         """One decision in every environment; returns the environment steps taken."""
@@ -245,7 +245,7 @@ class Experiment:
 
     def learn(self, steps: int) -> None:
         """As many gradient steps as `steps` environment steps owe."""
-        config = self.config.learn
+        config = self.learning
         self.owed_updates += steps * config.samples_per_step / config.batch_size
         while self.owed_updates >= self.updates_per_call:
             self.owed_updates -= self.updates_per_call
