@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_games import StopAt
 
 import muzen
+from muzen.agent import Planner
 from muzen.config import override
 from muzen.envs import OpenSpielSimulator, make, spec_of
 from muzen.errors import ConfigError, SearchError
 from muzen.experiment.parts import make_model, make_simulator
+from muzen.known_rules import KnownRules, kept_tree, packed, unpacked
 from muzen.presets import preset
 from muzen.reanalyse import Reanalyse
 from muzen.replay import Replay
+from muzen.search import Puct, reuse, search
+from muzen.search.tree import records
+from muzen.types import Prediction
 
 pyspiel = pytest.importorskip("pyspiel")
 
@@ -25,6 +31,9 @@ SMALL = {
     "act.environments": 4,
     "act.random_steps": 100,
     "search.simulations": 4,
+    "search.reuse_tree": True,
+    "act.resign_below": -0.3,
+    "act.resign_never": 0.4,
     "network.width": 16,
     "learn.samples_per_step": 16,
     "learn.batch_size": 32,
@@ -61,6 +70,22 @@ def test_policy_and_value_are_learned_and_nothing_else(run):
     assert not np.array_equal(before.policy_head.weight, after.policy_head.weight)
     assert np.array_equal(before.reward_head.weight, after.reward_head.weight)
     assert before.legal_head is None
+
+
+def test_a_run_says_how_many_games_were_resigned_and_how_often_wrongly(run):
+    last = run.metrics[-1]
+    assert 0 < last["resigned"] < 1 and last["resign_judged"] > 5 and 0 <= last["resign_false_positives"] <= 1
+
+
+def test_resigning_too_early_is_a_finding():
+    from muzen.diagnose import Health
+
+    health, row = Health(small()), {"env_steps": 100.0, "resign_false_positives": 0.2, "resign_judged": 30.0}
+    (finding,) = [found for _ in range(3) for found in health.look(row) if found.name == "resigns_too_early"]
+    assert (
+        "of 30 games played on, 20% were not lost" in finding.line() and "act.resign_below (now -0.3)" in finding.line()
+    )
+    assert not Health(small()).look(row | {"resign_judged": 19.0})
 
 
 def test_a_run_with_the_rules_repeats_to_the_bit(run, tmp_path):
@@ -109,6 +134,74 @@ def test_a_refused_run_leaves_no_folder_that_looks_like_one(tmp_path):
     with pytest.raises(ConfigError, match=r"search\.model: rules cannot"):
         muzen.train("openspiel:pig", out=tmp_path / "pig", search__model="rules")
     assert not (tmp_path / "pig").exists()
+
+
+def test_resigning_needs_a_game_that_tells_who_has_won(tmp_path):
+    with pytest.raises(ConfigError, match=r"act\.resign_below: -0\.5, but CartPole-v1 is no zero-sum game of two"):
+        muzen.train("CartPole-v1", out=tmp_path / "run", act__resign_below=-0.5)
+    with pytest.raises(ConfigError, match=r"act\.resign_below: 0\.5 is out of range; it must be at most 0"):
+        small(act__resign_below=0.5)
+
+
+def test_a_learned_models_tree_is_not_reused_between_real_moves():
+    with pytest.raises(ConfigError, match=r"search\.reuse_tree: true with search\.model learned"):
+        small(search__model="learned")
+
+
+class Opinion:
+    """Prefers actions in order, and sees every position as even."""
+
+    def initial(self, observation, to_play):
+        size = len(observation)
+        logits = jnp.broadcast_to(-jnp.arange(9.0), (size, 9))
+        return Prediction(logits, logits, to_play, logits == 0, jnp.zeros((size, 2)), logits, ())
+
+
+def test_a_planner_keeps_what_was_found_below_the_moves_made_in_each_game():
+    simulator, model, key = OpenSpielSimulator(GAME), Opinion(), jax.random.key(0)
+    planner = Planner(Puct(), 40, simulator=simulator, reuse_tree=True)
+
+    def planned(lines, previous=None):
+        states = simulator.replay(lines)
+        now = simulator.look(states)
+        legal = now.legal | now.terminated[:, None]
+        return planner.search(model, now.observation, legal, now.to_play, key, states=states, previous=previous)
+
+    first = planned([[], [4], [0, 3, 1, 4], [0]])
+    again = planned([[0, 1], [4, 0], [0, 3, 1, 4, 2], [8]], first.tree)
+    for game, moves in enumerate(([0, 1], [0], None, None)):
+        kept = records(reuse(first.tree, [moves if b == game else None for b in range(4)]))[game, 0]["visits"]
+        assert (kept > 1) == (game < 2), "a game that is over and one that is another begin afresh"
+        assert records(again.tree)[game, 0]["visits"] == max(kept, 1) + 40
+    fresh = Planner(Puct(), 40, simulator=simulator)
+    assert (
+        fresh.plan(
+            model,
+            *[np.zeros((1, 5, 3, 3)), np.ones((1, 9), bool), np.zeros(1, int)],
+            key,
+            states=simulator.replay([[]]),
+        ).tree
+        is None
+    )
+
+
+def test_a_kept_tree_comes_back_from_arrays_and_moves():
+    simulator = OpenSpielSimulator(GAME)
+    rules = KnownRules(simulator, Opinion())
+    states = simulator.replay([[], [4, 0]])
+    tree = search(rules, rules.initial(states), jax.random.key(0), simulations=30).tree
+    states = simulator.replay([[0], [8]])
+    kept = reuse(tree, [0, None])
+    tree = search(rules, rules.initial(states), jax.random.key(0), simulations=20, tree=kept).tree
+    arrays, lines = packed(tree, simulator)
+    back = unpacked(arrays, lines, simulator)
+    for x, y in zip(back[:4], tree[:4], strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert [str(x) for x in back.states.ravel()] == [str(x) for x in tree.states.ravel()]
+
+
+def test_a_tree_of_other_games_is_left_alone():
+    assert kept_tree(None, [], OpenSpielSimulator(GAME)) is None
 
 
 class States:

@@ -16,8 +16,9 @@ from muzen import profile
 from muzen.actors import Plan
 from muzen.envs import OpenSpielSimulator
 from muzen.errors import EnvError, SearchError
-from muzen.known_rules import KnownRules
+from muzen.known_rules import KnownRules, kept_tree
 from muzen.search import search
+from muzen.search.tree import Tree
 from muzen.types import Array, EnvSpec, Model, SearchResult, Simulator
 
 SearchPath = Literal["auto", "xla", "host"]
@@ -35,6 +36,7 @@ class Planner:
         unless one's gain is the other's loss.
       path: "xla", "host", or "auto" for whichever the machine supports.
       simulator: a game's own rules to plan with, the network only judging; None plans in the learned model.
+      reuse_tree: with a simulator, go on from the tree that a search is given as `previous`.
     """
 
     def __init__(
@@ -44,10 +46,11 @@ class Planner:
         root_value: str = "mean",
         path: SearchPath = "auto",
         simulator: Simulator | None = None,
+        reuse_tree: bool = False,
     ):
         self.rule, self.simulations, self.root_value = rule, simulations, root_value
         self.path: SearchPath = path
-        self.simulator = simulator
+        self.simulator, self.reuse_tree = simulator, reuse_tree
         self._initial = eqx.filter_jit(lambda model, observation, to_play: model.initial(observation, to_play))
 
     def search(
@@ -59,6 +62,7 @@ class Planner:
         key: Array,
         *,
         states: Sequence[Any] | np.ndarray | None = None,
+        previous: Tree | None = None,
         explore: bool | Array = False,
         temperature: float | Array = 1.0,
         span_floor: float | Array | None = None,
@@ -73,6 +77,8 @@ class Planner:
           key: one key gives one result.
           states: [B] the game's own states (`TimeStep.state`), which a planner with a simulator searches from; others
             do not look at them.
+          previous: `tree` of the last search of these B games, whatever was moved in them since; used where the planner
+            reuses trees. A game that it says nothing of begins afresh.
           explore: root noise on, or its scale, one for all roots or [B]; self-play only.
           temperature: of visit counts, where the rule samples from them.
           span_floor: in place of the rule's own, environment units of value.
@@ -82,6 +88,7 @@ class Planner:
         """
         to_play = np.asarray(to_play, np.int32)
         searched: Any = model
+        tree = None
         if self.simulator is None:
             root = self._initial(model, np.asarray(observation), to_play)
         else:
@@ -89,6 +96,7 @@ class Planner:
                 raise SearchError("states: missing; a search with the game's own rules begins at TimeStep.state")
             searched = KnownRules(self.simulator, model, getattr(model, "gamma", 1.0))
             root = searched.initial(states)
+            tree = kept_tree(previous, states, self.simulator) if self.reuse_tree else None
         rule = self.rule if span_floor is None else dataclasses.replace(self.rule, span_floor=jnp.float32(span_floor))
         root = root._replace(legal=np.asarray(legal), to_play=to_play)
         return search(
@@ -100,6 +108,7 @@ class Planner:
             explore=explore,
             temperature=temperature,
             path=self.path,
+            tree=tree,
         )
 
     def network_alone(self, model: Any, observation: Array) -> Callable[[], None]:
@@ -121,7 +130,7 @@ class Planner:
         if self.root_value == "policy" and (value.shape[1] == 1 or getattr(model, "zero_sum", False)):
             own = (policy * np.asarray(found.q)).sum(1, keepdims=True)
             value = own if value.shape[1] == 1 else np.asarray(model.every_view(own, np.asarray(to_play)))
-        return Plan(np.asarray(found.action), policy, value)
+        return Plan(np.asarray(found.action), policy, value, found.tree if self.reuse_tree else None)
 
 
 class Agent:
@@ -149,13 +158,14 @@ class Agent:
         """
         return self.planner.simulator or OpenSpielSimulator(self.spec.id)
 
-    def search_states(self, states: Sequence[Any] | np.ndarray) -> SearchResult:
+    def search_states(self, states: Sequence[Any] | np.ndarray, previous: Tree | None = None) -> SearchResult:
         """The greedy search of many positions of a game at once, whichever model the agent plans with.
 
         Every other number of states compiles another program: fill a batch up with any unfinished state.
 
         Args:
           states: [B] states of the game, `pyspiel.State` of an OpenSpiel game; none of them over, none changed.
+          previous: `tree` of the last search of these B games, for an agent that reuses trees.
 
         Returns:
           The search, leading axes B: `result.action` [B] are the moves.
@@ -164,7 +174,9 @@ class Agent:
           SearchError: a game is over.
         """
         now = self.simulator.look(states)
-        return self.planner.search(self.model, now.observation, now.legal, now.to_play, self._key, states=now.state)
+        return self.planner.search(
+            self.model, now.observation, now.legal, now.to_play, self._key, states=now.state, previous=previous
+        )
 
     def search(self, observation: Any, legal: Any = None, to_play: int = 0, state: Any = None) -> SearchResult:
         """The greedy search at one observation; every array of the result has leading axis 1.

@@ -65,6 +65,7 @@ def evaluate(
     lanes = [_Lane(make(), agent.spec.players, seed) for _ in range(min(LANES, episodes))]
     totals, lengths = np.zeros((episodes, agent.spec.players)), np.zeros(episodes, int)
     key, following, done, cut = jax.random.key(seed), len(lanes), 0, 0
+    tree = None
     try:
         for i, lane in enumerate(lanes):
             lane.begin(i)
@@ -76,7 +77,9 @@ def evaluate(
                 np.array([lane.now.to_play for lane in lanes], np.int32),
                 key,
                 states=[lane.now.state for lane in lanes],
+                previous=tree,
             )
+            tree = plan.tree
             for lane, action in zip(lanes, plan.action, strict=True):
                 if lane.episode >= episodes:
                     continue

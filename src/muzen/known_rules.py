@@ -9,7 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from muzen.search import reuse
 from muzen.search.api import StaticModel, split_model
+from muzen.search.tree import Tree, records
 from muzen.types import Array, Model, Prediction, Simulator, Situation
 
 # Networks see batches of these sizes only, so that few programs are compiled: the next power of two, at least this.
@@ -54,6 +56,41 @@ class KnownRules:
             value[going_on], logits[going_on] = self.judge(now.observation[going_on], now.to_play[going_on])
         discount = np.where(now.terminated, np.float32(0), self.gamma)
         return Prediction(now.reward, discount, now.to_play, now.legal, value, logits, now.state)
+
+
+def kept_tree(tree: Tree | None, states: Sequence[Any] | np.ndarray, simulator: Simulator) -> Tree | None:
+    """What the last search of [B] games found below the moves made in them since, or None where there was none.
+
+    Games are told by their moves: one that is not the last one's continuation begins afresh.
+    """
+    if tree is None or len(tree.states) != len(states):
+        return None
+
+    def made_since(root: Any, state: Any) -> list[int] | None:
+        before, now = simulator.history(root), simulator.history(state)
+        return now[len(before) :] if now[: len(before)] == before else None
+
+    return reuse(tree, [made_since(*pair) for pair in zip(tree.states[:, 0], states, strict=True)])
+
+
+def packed(tree: Tree, simulator: Simulator) -> tuple[dict[str, np.ndarray], list[list[int]]]:
+    """A search's tree as arrays, and the moves that led to each of its roots: what a checkpoint can hold."""
+    arrays = {name: np.asarray(getattr(tree, name)) for name in Tree._fields if name != "states"}
+    return arrays, [simulator.history(state) for state in tree.states[:, 0]]
+
+
+def unpacked(arrays: dict[str, np.ndarray], lines: list[list[int]], simulator: Simulator) -> Tree:
+    """The tree again, its states played out from the moves."""
+    tree = Tree(**arrays, states=None)
+    nodes = records(tree)
+    states = np.empty(nodes.shape, object)
+    states[:, 0] = simulator.replay(lines)
+    for n in range(1, nodes.shape[1]):
+        there = np.flatnonzero(nodes[:, n]["visits"])
+        if len(there):
+            above = states[there, nodes[there, n]["parent"]]
+            states[there, n] = simulator.step(above, nodes[there, n]["action"]).state
+    return tree._replace(states=states)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -153,6 +153,10 @@ class Simulator(Protocol):
         """[M] states that M lists of actions lead to from the beginning of the game."""
         ...
 
+    def history(self, state: Any) -> list[int]:
+        """The actions that led to a state from the beginning of the game."""
+        ...
+
 
 class SearchResult(NamedTuple):
     """What a search says of B roots.

@@ -67,6 +67,10 @@ class OpenSpielSimulator:
                 states[i].apply_action(int(action))
         return states
 
+    def history(self, state: Any) -> list[int]:
+        """The actions that led to a state from the beginning of the game."""
+        return state.history()
+
     def _situation(self, states: list[Any], before: Sequence[Any] | np.ndarray | None) -> Situation:
         size, spec = len(states), self.spec
         kept = np.empty(size, object)

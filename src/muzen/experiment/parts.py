@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from muzen.agent import Agent, Planner
-from muzen.config import Config, LearnConfig, SearchConfig
+from muzen.config import ActConfig, Config, LearnConfig, SearchConfig
 from muzen.envs import OpenSpielSimulator
 from muzen.errors import ConfigError, EnvError
 from muzen.maths.supports import CategoricalEncoding, make_encoding
@@ -40,6 +40,18 @@ def make_simulator(config: SearchConfig, env_id: str) -> Simulator | None:
     except EnvError as error:
         raise ConfigError(f"search.model: rules cannot be searched: {error}; use learned") from error
     return simulator
+
+
+def require_resignation(config: ActConfig, spec: EnvSpec) -> None:
+    """Refuse resigning where nothing says who has won then.
+
+    Raises:
+      ConfigError: not a zero-sum game of two players with a known largest return.
+    """
+    if config.resign_below < 0 and not (spec.players == 2 and spec.zero_sum and spec.largest_return is not None):
+        raise ConfigError(
+            f"act.resign_below: {config.resign_below:g}, but {spec.id} is no zero-sum game of two players; use 0"
+        )
 
 
 def learning(config: Config) -> LearnConfig:
@@ -112,7 +124,8 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
 def make_planner(config: SearchConfig, spec: EnvSpec, simulations: int, value_spread: float = 0.0) -> Planner:
     """The search as the settings ask for it; the span floor is a share of the spread of value targets."""
     rule = dataclasses.replace(make_rule(config), span_floor=config.span_floor * value_spread)
-    return Planner(rule, simulations, config.root_value, simulator=make_simulator(config, spec.id))
+    simulator = make_simulator(config, spec.id)
+    return Planner(rule, simulations, config.root_value, simulator=simulator, reuse_tree=config.reuse_tree)
 
 
 def make_agent(config: Config, spec: EnvSpec, model: NetworkModel, env_steps: int, value_spread: float) -> Agent:

@@ -31,13 +31,14 @@ from muzen.diagnose import Health
 from muzen.errors import NonFiniteLossError
 from muzen.evaluate import evaluate
 from muzen.experiment.keeping import restore, restore_model, save
-from muzen.experiment.parts import Units, learning, make_agent, make_model, make_planner
+from muzen.experiment.parts import Units, learning, make_agent, make_model, make_planner, require_resignation
 from muzen.learner import Report, init_learner, make_learn, make_optimizer, sample
 from muzen.maths.schedules import visit_temperature
 from muzen.networks import NetworkModel, Normaliser
 from muzen.reanalyse import Reanalyse
 from muzen.replay import Replay, augment
 from muzen.runs import Checkpoint, Metrics, RunFolder
+from muzen.search.tree import Tree
 from muzen.types import Environment
 
 # Gradient steps in one XLA call, at most: longer calls save dispatch, shorter ones keep the weights fresh.
@@ -50,6 +51,8 @@ SPREAD_RATE = 0.1
 GREEDY = 1e-4
 # Episodes in the running mean of returns.
 RECENT_EPISODES = 20
+# Games played on in which a player would have resigned, in the running rate of those that it did not lose.
+JUDGED_GAMES = 100
 
 
 class Experiment:
@@ -84,8 +87,11 @@ class Experiment:
             config.seed,
             random_openings=config.act.random_openings,
             opening_moves=config.act.opening_moves,
+            resign_below=config.act.resign_below,
+            resign_never=config.act.resign_never,
         )
         self.spec = self.rollout.spec
+        require_resignation(config.act, self.spec)
         self.symmetries = getattr(self.rollout.envs[0], "symmetries", ())
         self.planner = make_planner(config.search, self.spec, config.search.simulations)
         self.replay = Replay(self.spec, config.replay, config.act.environments, config.seed)
@@ -118,6 +124,8 @@ class Experiment:
         self.started = False
         self.reward_low, self.reward_high, self.reward_square = math.inf, -math.inf, 0.0
         self.recent: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self.wrongly_resigned: deque[float] = deque(maxlen=JUDGED_GAMES)
+        self.tree: Tree | None = None  # of the last acting search, where trees are reused
         self.window: dict[str, list[float]] = {}
         self.next_report = REPORT_STEPS
         self.next_checkpoint = config.checkpoint_minutes * 60
@@ -140,7 +148,17 @@ class Experiment:
         """Checkpoint and leave after the present turn."""
         self._stop = reason
 
-    def _plan(self, key: Any, observation: Any, legal: Any, to_play: Any, states: Any, *, explore: Any = False) -> Plan:
+    def _plan(
+        self,
+        key: Any,
+        observation: Any,
+        legal: Any,
+        to_play: Any,
+        states: Any,
+        *,
+        explore: Any = False,
+        previous: Tree | None = None,
+    ) -> Plan:
         fraction = min(1.0, self.env_steps / self.config.env_steps)
         search = self.config.search
         return self.planner.plan(
@@ -150,6 +168,7 @@ class Experiment:
             to_play,
             key,
             states=states,
+            previous=previous,
             explore=explore,
             temperature=visit_temperature(fraction, search.temperature, search.temperature_end),
             span_floor=search.span_floor * self.value_spread,
@@ -173,7 +192,8 @@ class Experiment:
         now, explore, sampled = self.rollout, self.exploration, self.config.act.sample_moves
         if sampled:
             explore = np.where(now.moves < sampled, explore, GREEDY).astype(np.float32)
-        return self._plan(self._noise_keys(), now.observation, now.legal, now.to_play, now.states, explore=explore)
+        keys, tree = self._noise_keys(), self.tree
+        return self._plan(keys, now.observation, now.legal, now.to_play, now.states, explore=explore, previous=tree)
 
     def network_share(self) -> float:
         """Part of the acting search's time that its network takes, measured now; changes nothing in the run."""
@@ -187,12 +207,13 @@ class Experiment:
         rollout = self.rollout
         with self.clock(profile.SEARCH):
             plan = self._act_plan()
+        self.tree = plan.tree
         if self.env_steps < self.config.act.random_steps:
             noise = self.rng.random(plan.policy.shape)
             action = np.where(rollout.legal, noise, -1.0).argmax(axis=1).astype(np.int32)
             plan = plan._replace(action=action)
         with self.clock(profile.ENVIRONMENT):
-            rows, steps, ended = rollout.step(plan)
+            rows, steps, ended = rollout.step(plan, resign=self.started)
         with self.clock(profile.STORING):
             self.replay.add(np.arange(len(rollout)), rows)
             if self.config.network.normalise_observations:
@@ -207,6 +228,10 @@ class Experiment:
                 name = "episode_return" if self.spec.players == 1 else f"self_play_return_{player}"
                 self._note(name, float(total))
             self._note("episode_length", float(episode.length))
+            if self.config.act.resign_below < 0:
+                self._note("resigned", float(episode.resigned))
+            if episode.hopeless >= 0:
+                self.wrongly_resigned.append(float(episode.episode_return[episode.hopeless] >= 0))
         self._note("search_value", float(plan.value[:, 0].mean()))
         self._note("terminations", float(rows.terminated.any()))
         self._note("reward_mean", float(rows.reward[~rows.final, 0].mean()) if steps else 0.0)
@@ -340,6 +365,9 @@ class Experiment:
         }
         if self.recent:
             row["recent_return"] = float(np.mean(self.recent))
+        if self.wrongly_resigned:
+            row["resign_false_positives"] = float(np.mean(self.wrongly_resigned))
+            row["resign_judged"] = len(self.wrongly_resigned)
         row |= {name: float(np.mean(x)) for name, x in sorted(self.window.items())}
         row["reward_spread"] = self.reward_high - self.reward_low
         row["replay_steps"] = self.replay.steps
