@@ -64,6 +64,7 @@ def outcomes(agent: Agent, seat: int) -> dict[str, Any]:
                 np.stack([now.legal for now in padded]),
                 np.array([now.to_play for now in padded], np.int32),
                 key,
+                states=[now.state for now in padded],
             )
             following += [(*line, int(action)) for (line, _), action in zip(part, plan.action, strict=False)]
         lines = following

@@ -42,7 +42,9 @@ class FixedPlanner:
     simulations = 3
     explored, stuck = False, False
 
-    def plan(self, model, observation, legal, to_play, key, *, explore=False, temperature=1.0):
+    def plan(
+        self, model, observation, legal, to_play, key, *, states=None, previous=None, explore=False, temperature=1.0
+    ):
         self.explored |= explore
         self.stuck |= not legal.any(-1).all()
         size = len(observation)

@@ -134,7 +134,7 @@ class FirstLegal:
     def __init__(self):
         self.spec, self.model, self.planner = spec_of("openspiel:tic_tac_toe"), None, self
 
-    def plan(self, model, observation, legal, to_play, key):
+    def plan(self, model, observation, legal, to_play, key, states):
         return Plan(legal.argmax(1), np.zeros(legal.shape), np.zeros((len(legal), 2)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ def share(width: int) -> float:
     def whole() -> None:
         jax.block_until_ready(search(model, root, key, simulations=16))
 
-    return profile.network_share(whole, model, observation, 16)
+    return profile.network_share(whole, partial(profile.inferences, model, observation, 16))
 
 
 def test_a_costly_network_takes_a_larger_share_of_the_search_than_a_cheap_one():

@@ -20,7 +20,7 @@ class FakeAgent:
         self.spec = spec_of(env)
         self.legal = []
 
-    def search(self, observation, legal=None, to_play=0):
+    def search(self, observation, legal=None, to_play=0, state=None):
         assert observation.shape == self.spec.observation_shape
         self.legal.append(legal)
         count = self.spec.num_actions

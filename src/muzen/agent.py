@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import equinox as eqx
@@ -10,10 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from muzen import profile
 from muzen.actors import Plan
-from muzen.errors import EnvError
+from muzen.envs import OpenSpielSimulator
+from muzen.errors import EnvError, SearchError
+from muzen.known_rules import KnownRules, kept_tree
 from muzen.search import search
-from muzen.types import Array, EnvSpec, Model, SearchResult
+from muzen.search.tree import Tree
+from muzen.types import Array, EnvSpec, Model, SearchResult, Simulator
 
 SearchPath = Literal["auto", "xla", "host"]
 
@@ -29,11 +35,22 @@ class Planner:
         sequential halving visited only to rule out. Only the mover has a q: with more players it is the mean,
         unless one's gain is the other's loss.
       path: "xla", "host", or "auto" for whichever the machine supports.
+      simulator: a game's own rules to plan with, the network only judging; None plans in the learned model.
+      reuse_tree: with a simulator, go on from the tree that a search is given as `previous`.
     """
 
-    def __init__(self, rule: Any, simulations: int, root_value: str = "mean", path: SearchPath = "auto"):
+    def __init__(
+        self,
+        rule: Any,
+        simulations: int,
+        root_value: str = "mean",
+        path: SearchPath = "auto",
+        simulator: Simulator | None = None,
+        reuse_tree: bool = False,
+    ):
         self.rule, self.simulations, self.root_value = rule, simulations, root_value
         self.path: SearchPath = path
+        self.simulator, self.reuse_tree = simulator, reuse_tree
         self._initial = eqx.filter_jit(lambda model, observation, to_play: model.initial(observation, to_play))
 
     def search(
@@ -44,6 +61,8 @@ class Planner:
         to_play: Array,
         key: Array,
         *,
+        states: Sequence[Any] | np.ndarray | None = None,
+        previous: Tree | None = None,
         explore: bool | Array = False,
         temperature: float | Array = 1.0,
         span_floor: float | Array | None = None,
@@ -56,16 +75,32 @@ class Planner:
           legal: [B, A] true where legal, by the environment.
           to_play: [B] who moves, by the environment.
           key: one key gives one result.
+          states: [B] the game's own states (`TimeStep.state`), which a planner with a simulator searches from; others
+            do not look at them.
+          previous: `tree` of the last search of these B games, whatever was moved in them since; used where the planner
+            reuses trees. A game that it says nothing of begins afresh.
           explore: root noise on, or its scale, one for all roots or [B]; self-play only.
           temperature: of visit counts, where the rule samples from them.
           span_floor: in place of the rule's own, environment units of value.
+
+        Raises:
+          SearchError: states are missing where the game's own rules are searched.
         """
         to_play = np.asarray(to_play, np.int32)
-        root = self._initial(model, np.asarray(observation), to_play)
+        searched: Any = model
+        tree = None
+        if self.simulator is None:
+            root = self._initial(model, np.asarray(observation), to_play)
+        else:
+            if states is None or any(state is None for state in states):
+                raise SearchError("states: missing; a search with the game's own rules begins at TimeStep.state")
+            searched = KnownRules(self.simulator, model, getattr(model, "gamma", 1.0))
+            root = searched.initial(states)
+            tree = kept_tree(previous, states, self.simulator) if self.reuse_tree else None
         rule = self.rule if span_floor is None else dataclasses.replace(self.rule, span_floor=jnp.float32(span_floor))
         root = root._replace(legal=np.asarray(legal), to_play=to_play)
         return search(
-            model,
+            searched,
             root,
             key,
             simulations=self.simulations,
@@ -73,7 +108,20 @@ class Planner:
             explore=explore,
             temperature=temperature,
             path=self.path,
+            tree=tree,
         )
+
+    def network_alone(self, model: Any, observation: Array) -> Callable[[], None]:
+        """A function that makes a search's inferences for [B, ...] observations, and nothing else; see `profile`."""
+        if self.simulator is None:
+            return partial(profile.inferences, model, jnp.asarray(observation), self.simulations)
+        rules, to_play = KnownRules(self.simulator, model), np.zeros(len(observation), np.int32)
+
+        def judge() -> None:
+            for _ in range(self.simulations):
+                rules.judge(np.asarray(observation), to_play)
+
+        return judge
 
     def plan(self, model: Any, observation: Array, legal: Array, to_play: Array, key: Array, **options: Any) -> Plan:
         """`search`, as the numpy arrays that a rollout and replay want."""
@@ -82,7 +130,7 @@ class Planner:
         if self.root_value == "policy" and (value.shape[1] == 1 or getattr(model, "zero_sum", False)):
             own = (policy * np.asarray(found.q)).sum(1, keepdims=True)
             value = own if value.shape[1] == 1 else np.asarray(model.every_view(own, np.asarray(to_play)))
-        return Plan(np.asarray(found.action), policy, value)
+        return Plan(np.asarray(found.action), policy, value, found.tree if self.reuse_tree else None)
 
 
 class Agent:
@@ -101,7 +149,36 @@ class Agent:
         self.max_steps = max_steps
         self._key = jax.random.key(0)
 
-    def search(self, observation: Any, legal: Any = None, to_play: int = 0) -> SearchResult:
+    @cached_property
+    def simulator(self) -> Simulator:
+        """The rules of the agent's game, whether it plans with them or not.
+
+        Raises:
+          EnvError: its environment is no game of OpenSpiel.
+        """
+        return self.planner.simulator or OpenSpielSimulator(self.spec.id)
+
+    def search_states(self, states: Sequence[Any] | np.ndarray, previous: Tree | None = None) -> SearchResult:
+        """The greedy search of many positions of a game at once, whichever model the agent plans with.
+
+        Every other number of states compiles another program: fill a batch up with any unfinished state.
+
+        Args:
+          states: [B] states of the game, `pyspiel.State` of an OpenSpiel game; none of them over, none changed.
+          previous: `tree` of the last search of these B games, for an agent that reuses trees.
+
+        Returns:
+          The search, leading axes B: `result.action` [B] are the moves.
+
+        Raises:
+          SearchError: a game is over.
+        """
+        now = self.simulator.look(states)
+        return self.planner.search(
+            self.model, now.observation, now.legal, now.to_play, self._key, states=now.state, previous=previous
+        )
+
+    def search(self, observation: Any, legal: Any = None, to_play: int = 0, state: Any = None) -> SearchResult:
         """The greedy search at one observation; every array of the result has leading axis 1.
 
         Args:
@@ -109,17 +186,21 @@ class Agent:
             `Discrete` observation counted from 0.
           legal: [A] true where legal; all legal if left out.
           to_play: who moves.
+          state: the game's own state, `TimeStep.state`; only an agent that plans with the game's rules needs it.
 
         Raises:
           EnvError: the observation has another shape.
+          SearchError: the agent plans with the game's rules and `state` is missing.
         """
         batch = self._batch(observation)[None]
         legal = np.ones(self.spec.num_actions, bool) if legal is None else np.asarray(legal, bool)
-        return self.planner.search(self.model, batch, legal[None], np.array([to_play], np.int32), self._key)
+        return self.planner.search(
+            self.model, batch, legal[None], np.array([to_play], np.int32), self._key, states=[state]
+        )
 
-    def act(self, observation: Any, legal: Any = None, to_play: int = 0) -> int:
+    def act(self, observation: Any, legal: Any = None, to_play: int = 0, state: Any = None) -> int:
         """The greedy action, 0..A-1 (add the action space's `start` where it has one)."""
-        return int(np.asarray(self.search(observation, legal, to_play).action)[0])
+        return int(np.asarray(self.search(observation, legal, to_play, state).action)[0])
 
     def _batch(self, observation: Any) -> np.ndarray:
         spec = self.spec

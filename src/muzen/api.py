@@ -17,7 +17,7 @@ from muzen.config import Config, override
 from muzen.diagnose import Finding, UnrollReport, findings, unroll_against
 from muzen.errors import ConfigError, RunDamagedError
 from muzen.evaluate import evaluate as play_episodes
-from muzen.experiment import SPAN_FLOOR, Experiment, make_agent, make_model, restore_model
+from muzen.experiment import SPAN_FLOOR, Experiment, make_agent, make_model, make_simulator, restore_model
 from muzen.opponents import opponents
 from muzen.presets import preset
 from muzen.profile import EVALUATION, breakdown
@@ -127,7 +127,9 @@ def train(
     dotted = {name.replace("__", "."): value for name, value in overrides.items()}
     dotted |= {name: value for name, value in named.items() if value is not None}
     config = configure(env, config=config, overrides=dotted)
-    opponents(config.evaluate.opponents, config.env_id)  # one that there is not must not leave a folder behind
+    # What is refused must not leave a folder behind.
+    opponents(config.evaluate.opponents, config.env_id)
+    make_simulator(config.search, config.env_id)
     folder = RunFolder.create(Path(out) if out is not None else _default_folder(config.env_id, config.seed), config)
     with folder.lock():
         experiment = Experiment(
@@ -300,15 +302,16 @@ class Diagnosis:
     """What a run folder says of its training: health findings with their step, and the model against reality."""
 
     findings: list[tuple[float, Finding]]
-    unroll: UnrollReport
+    unroll: UnrollReport | None  # None where the game's own rules are searched, and no model of them is learned
 
     def lines(self) -> list[str]:
         """For people."""
         health = [f"at {step:.0f} environment steps: {finding.line()}" for step, finding in self.findings]
+        said = ["Health of training:", *(health or ["nothing was wrong"]), ""]
+        if self.unroll is None:
+            return [*said, "The game's own rules are searched: there is no learned model to hold against them."]
         return [
-            "Health of training:",
-            *(health or ["nothing was wrong"]),
-            "",
+            *said,
             "The learned model, unrolled k steps along real episodes (a quarter of the actions random):",
             *self.unroll.lines(),
         ]
@@ -316,7 +319,7 @@ class Diagnosis:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         told = [{"env_steps": step, **asdict(finding)} for step, finding in self.findings]
-        return {"findings": told, "unroll": self.unroll.as_dict()}
+        return {"findings": told, "unroll": None if self.unroll is None else self.unroll.as_dict()}
 
 
 def diagnose(
@@ -340,12 +343,14 @@ def diagnose(
     """
     agent = load(folder, **load_options)
     config = RunFolder.open(Path(folder)).config
-    unroll = unroll_against(
-        agent,
-        _maker(envs.named_again(env, agent.spec.id)),
-        gamma=config.learn.discount,
-        steps=steps,
-        episodes=episodes,
-        seed=seed,
-    )
+    unroll = None
+    if agent.planner.simulator is None:
+        unroll = unroll_against(
+            agent,
+            _maker(envs.named_again(env, agent.spec.id)),
+            gamma=config.learn.discount,
+            steps=steps,
+            episodes=episodes,
+            seed=seed,
+        )
     return Diagnosis(findings(read_metrics(Path(folder)), config), unroll)

@@ -22,12 +22,16 @@ from muzen.errors import ConfigError
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Planning: which rule, how many simulations, how values are normalised."""
+    """Planning: in which model, by which rule, how many simulations, how values are normalised."""
 
+    model: Literal["learned", "rules"] = "learned"
+    """What is searched: the learned model (MuZero), or the game's own rules, the network judging (AlphaZero)."""
     rule: Literal["gumbel", "puct"] = "gumbel"
     """How the tree is searched: Gumbel MuZero (sequential halving) or MuZero's pUCT."""
     simulations: int = 16
     """Simulations per move in self-play and reanalysis."""
+    reuse_tree: bool = False
+    """Go on with what the last search found below the moves made since; only where search.model is rules."""
     max_considered: int = 16
     """Gumbel: root actions considered, at most."""
     c_visit: float = 50.0
@@ -106,7 +110,7 @@ class LearnConfig:
     batch_size: int = 128
     """Sequences per gradient step."""
     unroll_steps: int = 5
-    """K, steps the model is unrolled."""
+    """K, steps the model is unrolled; not at all where search.model is rules."""
     n_step: int = 30
     """n, environment steps before the value target bootstraps."""
     td_lambda: float = 0.9
@@ -197,6 +201,10 @@ class ActConfig:
     """Share of episodes that begin with random moves."""
     opening_moves: int = 0
     """Random moves that such an episode begins with, at most."""
+    resign_below: float = 0.0
+    """Games of two: a player whose search value is below this resigns, in units of reward; 0: nobody does."""
+    resign_never: float = 0.1
+    """Share of games that are played on all the same, to measure how often resigning was wrong."""
 
 
 @dataclass(frozen=True)
@@ -260,6 +268,8 @@ class Range(typing.NamedTuple):
         return (value > self.low if self.above else value >= self.low) and value <= self.high
 
     def __str__(self) -> str:
+        if self.low == -math.inf:
+            return f"at most {self.high}"
         floor = f"above {self.low}" if self.above else f"at least {self.low}"
         return floor if self.high == math.inf else f"{floor} and at most {self.high}"
 
@@ -321,6 +331,8 @@ RANGES: dict[type, dict[str, Range]] = {
         "sample_moves": _COUNT,
         "random_openings": _SHARE,
         "opening_moves": _COUNT,
+        "resign_below": Range(high=0),
+        "resign_never": _SHARE,
     },
     EvaluateConfig: {
         "episodes": _SIZE,
@@ -349,6 +361,11 @@ def validate(config: Config) -> Config:
     _build(Config, to_dict(config), "", None)
     if not config.env_id:
         raise ConfigError("env_id: '' is empty; give a Gymnasium id such as CartPole-v1")
+    if config.search.reuse_tree and config.search.model != "rules":
+        raise ConfigError(
+            f"search.reuse_tree: true with search.model {config.search.model}; the moves that a learned model foresaw "
+            "are not the real ones: use search.model rules, or false"
+        )
     rows = config.replay.max_steps // config.act.environments
     window = config.learn.unroll_steps + config.learn.n_step + 1
     if rows < window:

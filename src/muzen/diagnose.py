@@ -22,6 +22,9 @@ PATIENCE = 3
 SETTLING = 0.2
 # Worker number in the seeds of diagnostic episodes; see `evaluate.EVALUATION_WORKER`.
 DIAGNOSIS_WORKER = 2**31 - 2
+# Share of resignations that may be wrong, AlphaGo Zero's; and the games from which it can be told.
+MOST_FALSE_RESIGNATIONS = 0.05
+FEWEST_JUDGED = 20
 # Share of random actions in diagnostic episodes, so that the model is also asked about what the agent avoids.
 RANDOM_ACTIONS = 0.25
 
@@ -93,6 +96,14 @@ def _checks(row: dict[str, float], config: Config) -> Iterable[Finding]:
             "the policy learns from searches of weights long gone",
             f"raise reanalyse.positions_per_step (now {config.reanalyse.positions_per_step}) "
             f"or lower replay.max_steps (now {config.replay.max_steps})",
+        )
+    wrong = get("resign_false_positives", 0.0)
+    if wrong > MOST_FALSE_RESIGNATIONS and get("resign_judged", 0.0) >= FEWEST_JUDGED:
+        yield Finding(
+            "resigns_too_early",
+            f"of {row['resign_judged']:.0f} games played on, {wrong:.0%} were not lost by who would have resigned",
+            "games are given up that could be saved, and so nobody learns to save them",
+            f"lower act.resign_below (now {config.act.resign_below:g}), or set 0 for none",
         )
     if get("clipped", 0.0) > 0.95:
         yield Finding(
@@ -185,7 +196,7 @@ def _play(agent: Agent, env: Environment, seed: int, rng: np.random.Generator, l
         if rng.random() < RANDOM_ACTIONS:
             action = int(rng.choice(np.flatnonzero(now.legal)))
         else:
-            action = agent.act(now.observation, now.legal, now.to_play)
+            action = agent.act(now.observation, now.legal, now.to_play, now.state)
         now = env.step(action)
         observations.append(now.observation)
         actions.append(action)

@@ -177,22 +177,6 @@ def loss(model: NetworkModel, target: NetworkModel, batch: Any, config: LearnCon
     value_mask = batch.value_mask & (batch.bootstrap_mask | (config.bootstrap == "target"))
     value_loss = cross_entropy(model.value_encoding.encode(z_own), value_logits).sum(-1) * value_mask
 
-    after = _rows(jax.tree.map(lambda s: s[:, 1:], states))
-    reward_logits, continues = model.transition_logits(after)
-    reward_logits = reward_logits.reshape((size, unrolled, *value_logits.shape[2:-1], -1))
-    reward_own = model.own_view(batch.reward, batch.to_play[:, :-1])
-    reward_loss = cross_entropy(model.reward_encoding.encode(reward_own), reward_logits).sum(-1) * batch.step_mask
-
-    discount_loss = jnp.zeros_like(reward_loss)
-    if continues is not None:
-        discount_loss = binary_cross_entropy(continues.reshape(size, unrolled), batch.continues) * batch.step_mask
-
-    consistency = jnp.zeros_like(reward_loss)
-    if config.consistency_weight > 0 and model.learns_consistency:
-        real = jax.lax.stop_gradient(model.network.project(model.represent(_rows(batch.observation[:, 1:]))))
-        predicted = model.network.predict(model.network.project(after))
-        consistency = negative_cosine(predicted, real).reshape(size, unrolled) * batch.observation_mask[:, 1:]
-
     legal_loss, to_play_loss = jnp.zeros_like(policy_loss), jnp.zeros_like(policy_loss)
     if model.learns_legal:
         legal_logits = per_row(model.network.legal(flat))
@@ -202,7 +186,7 @@ def loss(model: NetworkModel, target: NetworkModel, batch: Any, config: LearnCon
         to_play_loss = cross_entropy(mover, per_row(model.network.to_play(flat))) * batch.policy_mask
 
     root = {"policy": policy_loss, "value": value_loss, "legal": legal_loss, "to_play": to_play_loss}
-    later = {"reward": reward_loss, "discount": discount_loss, "consistency": consistency}
+    later = _transition_losses(model, states, batch, config)
     terms = {name: ((x * scale).sum(1) * batch.weight).mean() for name, x in root.items()}
     terms |= {name: ((x * scale[:, 1:]).sum(1) * batch.weight).mean() for name, x in later.items()}
     weights = {
@@ -228,6 +212,30 @@ def loss(model: NetworkModel, target: NetworkModel, batch: Any, config: LearnCon
     facts["value_explained"] = 1 - error.var() / jnp.maximum(z_own[:, 0].var(), _LOG_FLOOR)
     facts["priority"] = jnp.abs(error).sum(-1)
     return total, facts
+
+
+def _transition_losses(model: NetworkModel, states: Any, batch: Any, config: LearnConfig) -> dict[str, Array]:
+    """[B, K] losses of what led to each unrolled state: reward, end, and consistency with the real observation."""
+    size, unrolled = batch.action.shape
+    nothing: Array = jnp.zeros((size, unrolled))
+    losses: dict[str, Array] = {"reward": nothing, "discount": nothing, "consistency": nothing}
+    if unrolled == 0:
+        return losses
+    after = _rows(jax.tree.map(lambda s: s[:, 1:], states))
+    reward_logits, continues = model.transition_logits(after)
+    reward_logits = reward_logits.reshape((size, unrolled, *reward_logits.shape[1:]))
+    reward_own = model.own_view(batch.reward, batch.to_play[:, :-1])
+    of_reward = cross_entropy(model.reward_encoding.encode(reward_own), reward_logits).sum(-1)
+    losses["reward"] = of_reward * batch.step_mask
+    if continues is not None:
+        of_end = binary_cross_entropy(continues.reshape(size, unrolled), batch.continues)
+        losses["discount"] = of_end * batch.step_mask
+    if config.consistency_weight > 0 and model.learns_consistency:
+        real = jax.lax.stop_gradient(model.network.project(model.represent(_rows(batch.observation[:, 1:]))))
+        predicted = model.network.predict(model.network.project(after))
+        difference = negative_cosine(predicted, real).reshape(size, unrolled)
+        losses["consistency"] = difference * batch.observation_mask[:, 1:]
+    return losses
 
 
 def _entropy_share(policy: Array) -> Array:

@@ -351,7 +351,7 @@ class GameSession:
     def _search(self, position: Position) -> SearchResult:
         """The one way from a position to what the search says of it."""
         now = position.now
-        return self._agent.search(now.observation, now.legal, now.to_play)
+        return self._agent.search(now.observation, now.legal, now.to_play, state=position.state)
 
     # --- records -------------------------------------------------------------------------------------------------
     def record(self) -> GameRecord:

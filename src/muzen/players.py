@@ -95,6 +95,7 @@ class AgentPlayer:
             np.stack([position.now.legal for position in padded]),
             np.array([position.now.to_play for position in padded], np.int32),
             self._key,
+            states=[position.state for position in padded],
         )
         values = [float(plan.value[i, position.now.to_play]) for i, position in enumerate(positions)]
         return [

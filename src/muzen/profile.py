@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -71,19 +70,16 @@ def breakdown(clock: Clock, wall: float, network_share: float) -> dict[str, floa
     return parts | {COMPILING: sum(compiling.values()), REST: rest}
 
 
-def network_share(search: Any, model: Model, observation: Array, simulations: int) -> float:
+def network_share(search: Callable[[], Any], alone: Callable[[], Any]) -> float:
     """Median time of the network's inferences alone over that of whole searches, the two timed in turn; at most 1.
 
     The inferences of a search cannot be timed from inside its XLA program; the same number of them, with
     states fetched and stored but without a tree, can.
 
     Args:
-      search: () -> None, one whole search of these B observations.
-      model: asked by both.
-      observation: [B, ...].
-      simulations: recurrent inferences of one search.
+      search: one whole search.
+      alone: as many inferences of its network, for as many positions, such as `inferences`.
     """
-    alone = partial(_inferences, model, jnp.asarray(observation), simulations)
     ratios = []
     for turn in range(_ROUNDS + 1):
         times = []
@@ -96,7 +92,8 @@ def network_share(search: Any, model: Model, observation: Array, simulations: in
     return float(min(1.0, np.median(ratios)))
 
 
-def _inferences(model: Model, observation: Array, simulations: int) -> None:
+def inferences(model: Model, observation: Array, simulations: int) -> None:
+    """As many recurrent inferences as a search of [B, ...] observations makes in a learned model."""
     jax.block_until_ready(_network_only(model, observation, simulations))
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from muzen.actors import Plan
 from muzen.replay import Replay
+from muzen.types import Simulator
 
 
 class Reanalyse:
@@ -19,27 +22,42 @@ class Reanalyse:
       replay: the positions, rewritten in place.
       positions_per_step: stored positions searched again per environment step.
       batch_size: positions per search.
+      simulator: plays the stored actions again up to each position, where searches begin at a game's own state.
     """
 
-    def __init__(self, replay: Replay, positions_per_step: float, batch_size: int):
+    def __init__(self, replay: Replay, positions_per_step: float, batch_size: int, simulator: Simulator | None = None):
         self.replay, self.rate, self.batch_size = replay, positions_per_step, batch_size
+        self.simulator = simulator
         self.owed = 0.0
 
     def step(self, env_steps: int, plan: Callable[..., Plan]) -> int:
         """Owe for `env_steps` more steps and search as many whole batches as are owed.
 
         Args:
-          plan: (observation [B, ...], legal [B, A], to_play [B]) -> Plan, without exploration.
+          plan: (observation [B, ...], legal [B, A], to_play [B], states) -> Plan, without exploration; `states` are
+            [B] of the game, or None without a simulator.
 
         Returns:
-          Positions refreshed.
+          Positions refreshed. With a simulator, those whose episode has lost its beginning are left as they are, and
+          others take their place in the batch.
         """
         self.owed += env_steps * self.rate
         refreshed = 0
         while self.owed >= self.batch_size and self.rate > 0:
             self.owed -= self.batch_size
             index = self.replay.positions(self.batch_size)
-            fresh = plan(self.replay.observations(index), self.replay.legal(index), self.replay.to_play(index))
-            self.replay.write_targets(index, fresh.policy, fresh.value)
-            refreshed += len(index)
+            states = None
+            if self.simulator is not None:
+                index, states = self._states(index, self.simulator)
+                if not len(index):
+                    continue
+            fresh = plan(self.replay.observations(index), self.replay.legal(index), self.replay.to_play(index), states)
+            refreshed += self.replay.write_targets(index, fresh.policy, fresh.value)
         return refreshed
+
+    def _states(self, index: np.ndarray, simulator: Simulator) -> tuple[np.ndarray, np.ndarray]:
+        """As many ids as before, of rows whose episode is whole, and the game's states there; none where none is."""
+        moves = self.replay.histories(index)
+        known = [i for i, line in enumerate(moves) if line is not None]
+        known = np.resize(known, len(index) if known else 0).astype(int)
+        return index[known], simulator.replay([moves[i] for i in known])

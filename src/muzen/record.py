@@ -37,7 +37,7 @@ def record(
     """Plays greedy episodes, the first ones of `muzen evaluate` with the same seed, and writes a film of them.
 
     Args:
-      run: a run folder, or an agent with `search(observation)`.
+      run: a run folder, or an agent with `search(observation, legal, to_play, state)`.
       env: the environment; the run's own if left out.
       out: the .gif or .mp4 to write; episode.gif in the run folder (or here, for an agent) if left out.
       seed: of the episodes.
@@ -101,7 +101,7 @@ def moments(agent: Any, env: Environment, seed: int, episode: int, max_steps: in
 
 def _think(agent: Any, env: Environment, now: TimeStep) -> tuple[Thought, np.ndarray]:
     """Searches one observation; the value is [P], environment units."""
-    found = agent.search(now.observation, now.legal, now.to_play)
+    found = agent.search(now.observation, now.legal, now.to_play, now.state)
     policy, visits, q = (np.asarray(x)[0] for x in (found.policy, found.visits, found.q))
     prior = _prior(agent, now)
     return Thought(int(np.asarray(found.action)[0]), policy, visits, q, prior), np.asarray(found.value)[0]

@@ -8,6 +8,7 @@ flips a sign: backup adds vectors and selection reads the entry of whoever moves
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -65,7 +66,8 @@ class TimeStep(NamedTuple):
 
     `reward` is [P] float32, for the step that led here (zeros after a reset). `legal` is [A] bool.
     `terminated` means that the episode ended by the task's own rule, `truncated` that it was cut
-    off (a time limit) and would have gone on.
+    off (a time limit) and would have gone on. `state` is a game's own state, which nobody changes, for
+    searches with its rules; None where the environment has none to give.
     """
 
     observation: np.ndarray
@@ -74,6 +76,7 @@ class TimeStep(NamedTuple):
     truncated: bool
     to_play: int
     legal: np.ndarray
+    state: Any = None
 
 
 class Environment(Protocol):
@@ -108,6 +111,50 @@ class Model(Protocol):
 
     def recurrent(self, state: State, action: Array) -> Prediction:
         """g then f: the B states after [B] int32 actions."""
+        ...
+
+
+@runtime_checkable
+class HostModel(Protocol):
+    """A model that answers in Python, outside any XLA program: a game's own rules, a simulator, a remote network.
+
+    Its states are NumPy arrays with leading axis B, of objects (dtype object) where a state is a handle to something.
+    A state stays in the tree and may be expanded again: never change one, return new ones.
+    """
+
+    def expand(self, state: State, action: np.ndarray) -> Prediction:
+        """The M states after [M] int32 actions, M the number of the B trees that have a new leaf (1..B)."""
+        ...
+
+
+class Situation(NamedTuple):
+    """What a game's rules say of M of its states: a `Prediction` without opinions."""
+
+    state: np.ndarray  # [M] objects, never changed
+    observation: np.ndarray  # [M, ...] as the environment shows it to the player to move
+    reward: np.ndarray  # [M, P] float32 for the move that led here; 0 where none did
+    terminated: np.ndarray  # [M] bool
+    to_play: np.ndarray  # [M] int32
+    legal: np.ndarray  # [M, A] bool; all false where the game is over
+
+
+class Simulator(Protocol):
+    """A game's own rules, on many states at once. A state that is over stays as it is, whatever is played."""
+
+    def look(self, states: Sequence[Any] | np.ndarray) -> Situation:
+        """What the rules say of [M] states."""
+        ...
+
+    def step(self, states: Sequence[Any] | np.ndarray, action: np.ndarray) -> Situation:
+        """Of the states after [M] legal actions; the given ones are left as they are."""
+        ...
+
+    def replay(self, actions: Sequence[Sequence[int]] | Sequence[np.ndarray]) -> np.ndarray:
+        """[M] states that M lists of actions lead to from the beginning of the game."""
+        ...
+
+    def history(self, state: Any) -> list[int]:
+        """The actions that led to a state from the beginning of the game."""
         ...
 
 

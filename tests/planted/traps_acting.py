@@ -36,8 +36,8 @@ PLANTS = [
         13,
         "exploration noise in evaluation",
         "players.py",
-        "            self._key,\n        )",
-        "            self._key,\n            explore=True,\n        )",
+        "            self._key,\n            states=",
+        "            self._key,\n            explore=True,\n            states=",
         claim("test_evaluate.py", "test_evaluation_plays_without_noise"),
     ),
     Plant(
@@ -52,8 +52,8 @@ PLANTS = [
         13,
         "exploration noise in reanalysis",
         "experiment/run.py",
-        "return self._plan(key, observation, legal, to_play)",
-        "return self._plan(key, observation, legal, to_play, explore=True)",
+        "return self._plan(key, observation, legal, to_play, states)",
+        "return self._plan(key, observation, legal, to_play, states, explore=True)",
         claim("test_experiment.py", "test_self_play_searches_with_noise_and_reanalysis_without"),
     ),
     Plant(

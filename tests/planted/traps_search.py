@@ -212,8 +212,8 @@ PLANTS = [
         7,
         "the network is asked with the hidden state of the first root",
         "search/host.py",
-        "lambda s: s[rows, parent], states",
-        "lambda s: s[0 * rows, parent], states",
+        "lambda s: s[rows, pending[:, PARENT]], states",
+        "lambda s: s[0 * rows, pending[:, PARENT]], states",
         claim(SEARCH, f"{ALONE}[puct]"),
     ),
     Plant(

@@ -13,9 +13,15 @@ STARTS = "test_starts_reach_the_last_step_of_an_episode_and_leave_out_final_and_
 ENDS_APART = "test_terminated_and_truncated_stay_apart"
 TIME_LIMIT = "test_a_time_limit_truncates_and_does_not_terminate"
 STEP = """\
-            self._now[i] = now = env.step(int(action[i]))
+            now = env.step(int(action[i]))
             self._actions[i].append(int(action[i]))
             self._return[i] += now.reward
+            if now.terminated:
+                self._resigned[i] = -1
+            elif self._resigned[i] >= 0:
+                now = now._replace(truncated=True)
+                self._return[i] += self._lost_by(self._resigned[i])
+            self._now[i] = now
             reward[i], terminated[i], truncated[i] = now.reward, now.terminated, now.truncated
 """
 

@@ -18,6 +18,8 @@ from muzen.types import Environment, TimeStep
 
 # Tells the random numbers of an episode's opening from those of its environment, which have the same seed.
 _OPENING = 1
+# The same for whether it is played on where a player would resign.
+_PLAYS_ON = 2
 
 
 class Plan(NamedTuple):
@@ -26,6 +28,7 @@ class Plan(NamedTuple):
     action: np.ndarray  # [E] int32
     policy: np.ndarray  # [E, A] float32 improved policy
     value: np.ndarray  # [E, P] float32 search value
+    tree: Any = None  # of a search that the next one may go on from
 
 
 class Ended(NamedTuple):
@@ -35,6 +38,8 @@ class Ended(NamedTuple):
     episode_return: np.ndarray  # [P] undiscounted
     length: int
     terminated: bool
+    resigned: bool = False
+    hopeless: int = -1  # player who would have resigned if the game had not been played on; -1: nobody
 
 
 class Rollout:
@@ -50,6 +55,8 @@ class Rollout:
       worker: number of this worker.
       random_openings: share of episodes that begin with random legal moves, 1 to `opening_moves` of them.
       opening_moves: see there.
+      resign_below: a player whose search value is below this resigns; 0: nobody does. Only in zero-sum games of two.
+      resign_never: share of episodes that are played on all the same.
     """
 
     def __init__(
@@ -61,11 +68,16 @@ class Rollout:
         *,
         random_openings: float = 0.0,
         opening_moves: int = 0,
+        resign_below: float = 0.0,
+        resign_never: float = 0.0,
     ):
         self.envs: Sequence[Environment] = [make() for _ in range(environments)]
         self.spec = self.envs[0].spec
         self._seed, self._worker = seed, worker
         self._random_openings, self._opening_moves = random_openings, opening_moves
+        self._resign_below, self._resign_never = resign_below, resign_never
+        self._plays_on = [False] * environments
+        self._resigned, self._hopeless = [-1] * environments, [-1] * environments
         self._openings: list[list[float]] = [[] for _ in range(environments)]
         self._episode = [-1] * environments
         self._actions: list[list[int]] = [[] for _ in range(environments)]
@@ -83,6 +95,8 @@ class Rollout:
         self._return[i] = 0
         seed = episode_seed(self._seed, self._worker, i, self._episode[i])
         self._openings[i] = self._opening(seed)
+        self._plays_on[i] = np.random.default_rng([seed, _PLAYS_ON]).random() < self._resign_never
+        self._resigned[i] = self._hopeless[i] = -1
         return self.envs[i].reset(seed)
 
     def _opening(self, seed: int) -> list[float]:
@@ -103,9 +117,11 @@ class Rollout:
 
     @property
     def legal(self) -> np.ndarray:
-        """[E, A] true where legal; all true where the episode is over, for a search needs a legal action."""
-        over = np.array([now.terminated or now.truncated for now in self._now])
-        return np.stack([now.legal for now in self._now]) | over[:, None]
+        """[E, A] true where legal; all true after a termination, for a search needs a legal action."""
+        legal = np.stack([now.legal for now in self._now])
+        # A cut episode would have gone on: its last position is searched with its own moves.
+        nothing = np.array([now.terminated for now in self._now]) | ~legal.any(1)
+        return legal | nothing[:, None]
 
     @property
     def to_play(self) -> np.ndarray:
@@ -113,15 +129,24 @@ class Rollout:
         return np.array([now.to_play for now in self._now], np.int32)
 
     @property
+    def states(self) -> list[Any]:
+        """[E] each game's own state, or None where the environment has none to give."""
+        return [now.state for now in self._now]
+
+    @property
     def moves(self) -> np.ndarray:
         """[E] moves made so far in each episode, by all players."""
         return np.array([len(actions) for actions in self._actions])
 
-    def step(self, plan: Plan) -> tuple[Rows, int, list[Ended]]:
+    def step(self, plan: Plan, *, resign: bool = True) -> tuple[Rows, int, list[Ended]]:
         """Take one planned action in every environment that is in mid-episode; close and reset the others.
+
+        A player who resigns still makes its move; then the episode is cut off, and its final row has the value of a
+        game lost by that player. (A move that ended the game would teach a learned model an end that is none.)
 
         Args:
           plan: for `observation`, `legal` and `to_play` as they stand now.
+          resign: whether players may resign now.
 
         Returns:
           The rows, the number of environment steps taken (closing an episode is none), and the episodes that ended.
@@ -130,34 +155,64 @@ class Rollout:
         observation, legal, to_play = self.observation, self.legal, self.to_play
         reward = np.zeros((size, self.spec.players), np.float32)
         terminated, truncated, final = (np.zeros(size, bool) for _ in range(3))
-        action = np.zeros(size, np.int32)
+        action, value = np.zeros(size, np.int32), plan.value
         episode = np.array([self._number(i) for i in range(size)])
         ended: list[Ended] = []
         steps = 0
         for i, env in enumerate(self.envs):
             if self._now[i].terminated or self._now[i].truncated:
                 final[i] = True
+                if self._resigned[i] >= 0:
+                    value = value.copy() if value is plan.value else value
+                    value[i] = self._lost_by(self._resigned[i])
                 self._now[i] = self._reset(i)
                 continue
             action[i] = plan.action[i]
             if (move := len(self._actions[i])) < len(self._openings[i]):
                 possible = np.flatnonzero(legal[i])
                 action[i] = possible[int(self._openings[i][move] * len(possible))]
-            self._now[i] = now = env.step(int(action[i]))
+            elif resign and plan.value[i, to_play[i]] < self._resign_below < 0:
+                self._give_up(i, int(to_play[i]))
+            now = env.step(int(action[i]))
             self._actions[i].append(int(action[i]))
             self._return[i] += now.reward
+            if now.terminated:
+                self._resigned[i] = -1
+            elif self._resigned[i] >= 0:
+                now = now._replace(truncated=True)
+                self._return[i] += self._lost_by(self._resigned[i])
+            self._now[i] = now
             reward[i], terminated[i], truncated[i] = now.reward, now.terminated, now.truncated
             steps += 1
             if now.terminated or now.truncated:
-                ended.append(Ended(int(episode[i]), self._return[i].copy(), len(self._actions[i]), now.terminated))
+                told = self._resigned[i] >= 0, self._hopeless[i]
+                total, length = self._return[i].copy(), len(self._actions[i])
+                ended.append(Ended(int(episode[i]), total, length, now.terminated, *told))
         rows = Rows(
-            observation, action, reward, terminated, truncated, final, to_play, legal, plan.policy, plan.value, episode
+            observation, action, reward, terminated, truncated, final, to_play, legal, plan.policy, value, episode
         )
         return rows, steps, ended
 
+    def _give_up(self, i: int, player: int) -> None:
+        """Note that a player would resign: it does, or it is the first one in a game that is played on."""
+        if not self._plays_on[i]:
+            self._resigned[i] = player
+        elif self._hopeless[i] < 0:
+            self._hopeless[i] = player
+
+    def _lost_by(self, player: int) -> np.ndarray:
+        """[P] returns of a game of two that `player` has lost."""
+        most = self.spec.largest_return or 0.0
+        return np.where(np.arange(self.spec.players) == player, -most, most)
+
     def state(self) -> dict[str, Any]:
-        """What is needed to stand here again: each environment's episode number and the actions taken in it."""
-        return {"episode": list(self._episode), "actions": [list(a) for a in self._actions]}
+        """What is needed to stand here again: each environment's episode number and what was done in it."""
+        return {
+            "episode": list(self._episode),
+            "actions": [list(a) for a in self._actions],
+            "resigned": list(self._resigned),
+            "hopeless": list(self._hopeless),
+        }
 
     def restore(self, state: dict[str, Any]) -> list[str]:
         """Replay the unfinished episodes from their seeds and actions.
@@ -171,7 +226,7 @@ class Rollout:
                 f"act.environments: the run has {len(state['episode'])}, asked for {len(self.envs)}; "
                 "resume with the same number"
             )
-        broken = []
+        broken, nobody = [], [-1] * len(self.envs)  # runs from before there was resigning say nothing of it
         for i, (episode, actions) in enumerate(zip(state["episode"], state["actions"], strict=True)):
             self._episode[i] = episode - 1
             self._now[i] = self._reset(i)
@@ -183,6 +238,11 @@ class Rollout:
                 self._now[i] = self.envs[i].step(action)
                 self._actions[i].append(action)
                 self._return[i] += self._now[i].reward
+            self._hopeless[i] = state.get("hopeless", nobody)[i]
+            if state.get("resigned", nobody)[i] >= 0:
+                self._resigned[i] = state["resigned"][i]
+                self._now[i] = self._now[i]._replace(truncated=True)
+                self._return[i] += self._lost_by(self._resigned[i])
         return broken
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from muzen.envs.gymnasium import GymnasiumEnvironment
 from muzen.envs.make import EnvLike, env_name, make, named_again, nearest_names, open_env, spec_of
 from muzen.envs.openspiel import PREFIX, OpenSpielEnvironment, load_game
 from muzen.envs.seeding import episode_seed
+from muzen.envs.simulator import OpenSpielSimulator
 
 __all__ = [
     "PREFIX",
@@ -13,6 +14,7 @@ __all__ = [
     "EnvLike",
     "GymnasiumEnvironment",
     "OpenSpielEnvironment",
+    "OpenSpielSimulator",
     "Touch",
     "board_reader",
     "env_name",

@@ -46,8 +46,8 @@ class OpenSpielEnvironment:
         self.symmetries = _symmetries(name)
         self._all_legal = np.ones(self.spec.num_actions, bool)
         self._all_legal.setflags(write=False)
-        self._shape = tuple(self.game.observation_tensor_shape())
         self._state: Any = None
+        self._observer = _observer(self.game)
         self._random = np.random.default_rng(0)
         self._returns = np.zeros(self.spec.players)
         self._to_play = 0
@@ -81,12 +81,10 @@ class OpenSpielEnvironment:
             raise EnvError(f"{self.name}: step() without an episode; call reset(seed) first and after every end")
         if not 0 <= action < self.spec.num_actions or action not in self._state.legal_actions():
             raise EnvError(f"{self.name}: action {action} is not legal here; legal: {self._state.legal_actions()}")
+        self._state = self._state.clone()  # the last step's belongs to whoever searches it
         self._state.apply_action(int(action))
         self._pass_chance()
-        if self._state.is_terminal():
-            self._to_play = (self._to_play + 1) % self.spec.players
-        else:
-            self._to_play = self._state.current_player()
+        self._to_play = self.mover(self._state, self._to_play)
         returns = np.array(self._state.returns(), float)
         reward = (returns - self._returns).astype(np.float32)
         self._returns = returns
@@ -106,16 +104,30 @@ class OpenSpielEnvironment:
         if not over:
             legal = np.zeros(self.spec.num_actions, bool)
             legal[self._state.legal_actions()] = True
-        return TimeStep(self._observation(), reward, over, False, self._to_play, legal)
+        return TimeStep(
+            self.observe(self._state, self._to_play), reward, over, False, self._to_play, legal, self._state
+        )
 
-    def _observation(self) -> np.ndarray:
-        seen = np.array(self._state.observation_tensor(self._to_play), np.float32)
-        players = self.spec.players
-        if players == 1:
-            return seen.reshape(self.spec.observation_shape)
-        moves = np.zeros((players, *self.spec.observation_shape[1:]), np.float32)
-        moves[self._to_play] = 1
-        return np.concatenate([seen.reshape(-1), moves.reshape(-1)]).reshape(self.spec.observation_shape)
+    def mover(self, state: Any, before: int) -> int:
+        """Who moves in a state, or would, after player `before`, if the game were not over."""
+        return (before + 1) % self.spec.players if state.is_terminal() else state.current_player()
+
+    def observe(self, state: Any, player: int) -> np.ndarray:
+        """The observation of a state of this game by the player who moves there."""
+        seen = np.zeros(self.spec.observation_shape, np.float32)
+        flat = seen.reshape(-1)
+        if self._observer is None:
+            tensor = state.observation_tensor(player)
+            flat[: len(tensor)] = tensor
+        else:
+            self._observer.set_from(state, player)
+            flat[: self._observer.tensor.size] = self._observer.tensor
+        if self.spec.players > 1:
+            # Who moves: whole planes before a board, one number of a flat vector.
+            size = flat.size // len(seen) if seen.ndim == 3 else 1
+            start = flat.size - size * (self.spec.players - player)
+            flat[start : start + size] = 1
+        return seen
 
     def _pass_chance(self) -> None:
         for _ in range(_MOST_CHANCE_MOVES):
@@ -263,6 +275,17 @@ def _spec(name: str) -> EnvSpec:
         alternating=players == 1 or _takes_turns(game),
         largest_return=float(max(map(abs, utilities))) if known else None,
     )
+
+
+def _observer(game: Any) -> Any:
+    """What writes a state's observation tensor into memory of its own; None where the game has only the tensor."""
+    import pyspiel
+    from open_spiel.python.observation import make_observation
+
+    try:
+        return make_observation(game)
+    except (pyspiel.SpielError, RuntimeError):
+        return None
 
 
 def play_chance(state: Any, random: np.random.Generator) -> None:

@@ -5,7 +5,15 @@ checkpoint holds of it.
 """
 
 from muzen.experiment.keeping import SPAN_FLOOR, restore_model
-from muzen.experiment.parts import make_agent, make_model
+from muzen.experiment.parts import make_agent, make_model, make_simulator
 from muzen.experiment.run import UPDATES_PER_CALL, Experiment
 
-__all__ = ["SPAN_FLOOR", "UPDATES_PER_CALL", "Experiment", "make_agent", "make_model", "restore_model"]
+__all__ = [
+    "SPAN_FLOOR",
+    "UPDATES_PER_CALL",
+    "Experiment",
+    "make_agent",
+    "make_model",
+    "make_simulator",
+    "restore_model",
+]

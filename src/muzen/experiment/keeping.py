@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzen.errors import RunDamagedError
+from muzen.known_rules import packed, unpacked
 from muzen.networks import NetworkModel
 from muzen.replay import Replay
 from muzen.runs import Checkpoint, Weights
@@ -46,14 +47,20 @@ def save(run: Experiment) -> None:
     arrays = {f"learner/{name}": x for name, x in _named_arrays(run.learner).items()}
     arrays |= {"normaliser/mean": run.normaliser.mean, "normaliser/m2": run.normaliser.m2}
     arrays |= {"rollout/observation": run.rollout.observation, "rollout/drawn": run.drawn}
+    lines: list[list[int]] = []
+    if run.tree is not None and run.planner.simulator is not None:
+        tree, lines = packed(run.tree, run.planner.simulator)
+        arrays |= {f"tree/{name}": x for name, x in tree.items()}
     counters = {name: getattr(run, name) for name in _COUNTERS} | {"seconds": run.elapsed()}
     state = counters | {
         SPAN_FLOOR: run.span_floor(),
         "owed_positions": run.reanalyse.owed,
         "recent": list(run.recent),
+        "wrongly_resigned": list(run.wrongly_resigned),
         "window": run.window,
         "normaliser_count": run.normaliser.count,
         "rollout": run.rollout.state(),
+        "tree_roots": lines,
         "rng": run.rng.bit_generator.state,
         "health": run.health.state(),
         "spec": dataclasses.asdict(run.spec),
@@ -76,6 +83,10 @@ def restore(run: Experiment) -> list[str]:
         setattr(run, name, state[name])
     run.window = {name: list(x) for name, x in state["window"].items()}
     run.recent = deque(state["recent"], maxlen=run.recent.maxlen)
+    run.wrongly_resigned = deque(state.get("wrongly_resigned", ()), maxlen=run.wrongly_resigned.maxlen)
+    if state.get("tree_roots") and run.planner.simulator is not None:
+        tree = {name.removeprefix("tree/"): x for name, x in saved.arrays.items() if name.startswith("tree/")}
+        run.tree = unpacked(tree, state["tree_roots"], run.planner.simulator)
     run.reanalyse.owed = state["owed_positions"]
     run.rng.bit_generator.state = state["rng"]
     run.health.restore(state["health"])

@@ -11,17 +11,55 @@ import jax
 import jax.numpy as jnp
 
 from muzen.agent import Agent, Planner
-from muzen.config import Config, SearchConfig
+from muzen.config import ActConfig, Config, LearnConfig, SearchConfig
+from muzen.envs import OpenSpielSimulator
+from muzen.errors import ConfigError, EnvError
 from muzen.maths.supports import CategoricalEncoding, make_encoding
 from muzen.networks import Network, NetworkModel, check_network, make_network
 from muzen.replay import Statistics
 from muzen.search import Gumbel, Puct
-from muzen.types import EnvSpec
+from muzen.types import EnvSpec, Simulator
 
 # Limit of the encodings of a game whose largest return is known, in units of that: one of 23 bins beyond it.
 OUTCOME_LIMIT = 1.1
 # γ above this counts as this in the range of values: an undiscounted task has no bound of its own.
 LONGEST_DISCOUNT = 0.999
+
+
+def make_simulator(config: SearchConfig, env_id: str) -> Simulator | None:
+    """The rules of the game of this name, where the settings plan with them; None where they plan in the learned model.
+
+    Raises:
+      ConfigError: the environment's rules are not known, or cannot be searched.
+    """
+    if config.model == "learned":
+        return None
+    try:
+        simulator = OpenSpielSimulator(env_id)
+        simulator.require_no_chance()
+    except EnvError as error:
+        raise ConfigError(f"search.model: rules cannot be searched: {error}; use learned") from error
+    return simulator
+
+
+def require_resignation(config: ActConfig, spec: EnvSpec) -> None:
+    """Refuse resigning where nothing says who has won then.
+
+    Raises:
+      ConfigError: not a zero-sum game of two players with a known largest return.
+    """
+    if config.resign_below < 0 and not (spec.players == 2 and spec.zero_sum and spec.largest_return is not None):
+        raise ConfigError(
+            f"act.resign_below: {config.resign_below:g}, but {spec.id} is no zero-sum game of two players; use 0"
+        )
+
+
+def learning(config: Config) -> LearnConfig:
+    """How to learn: with the game's own rules nothing is unrolled, for there is no model of them to train.
+
+    Policy and value are then those of the sequence's first position, its only one.
+    """
+    return config.learn if config.search.model == "learned" else dataclasses.replace(config.learn, unroll_steps=0)
 
 
 def make_rule(config: SearchConfig) -> Any:
@@ -51,6 +89,7 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
     value = value_encoding or make_encoding(config.value, limit=1.0)
     reward = reward_encoding or make_encoding(config.reward, limit=1.0)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    learned = config.search.model == "learned"
     if network is None:
         network = make_network(
             config.network,
@@ -61,8 +100,8 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
             spec.players,
             key,
             zero_sum=spec.zero_sum,
-            learn_legal=config.network.learn_legal and not spec.always_legal,
-            learn_to_play=not spec.alternating,
+            learn_legal=learned and config.network.learn_legal and not spec.always_legal,
+            learn_to_play=learned and not spec.alternating,
         )
     elif isinstance(network, type) or (callable(network) and not hasattr(network, "dynamics")):
         network = network(spec, key)
@@ -82,16 +121,17 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
     return model
 
 
-def make_planner(config: SearchConfig, simulations: int, span_floor: float = 0.0) -> Planner:
+def make_planner(config: SearchConfig, spec: EnvSpec, simulations: int, span_floor: float = 0.0) -> Planner:
     """The search as the settings ask for it; the span floor is in environment units of value, see `Experiment`."""
     rule = dataclasses.replace(make_rule(config), span_floor=span_floor)
-    return Planner(rule, simulations, config.root_value)
+    simulator = make_simulator(config, spec.id)
+    return Planner(rule, simulations, config.root_value, simulator=simulator, reuse_tree=config.reuse_tree)
 
 
 def make_agent(config: Config, spec: EnvSpec, model: NetworkModel, env_steps: int, span_floor: float) -> Agent:
     """A greedy agent from weights and settings."""
     simulations = config.evaluate.simulations or config.search.simulations
-    planner = make_planner(config.search, simulations, span_floor)
+    planner = make_planner(config.search, spec, simulations, span_floor)
     return Agent(model, planner, spec, env_steps, config.evaluate.max_steps)
 
 

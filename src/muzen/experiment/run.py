@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from muzen.diagnose import Health
 from muzen.errors import NonFiniteLossError
 from muzen.evaluate import evaluate
 from muzen.experiment.keeping import keep_weights, restore, restore_model, save
-from muzen.experiment.parts import Units, make_agent, make_model, make_planner
+from muzen.experiment.parts import Units, learning, make_agent, make_model, make_planner, require_resignation
 from muzen.learner import LearnerState, Report, init_learner, make_learn, make_optimizer, sample
 from muzen.maths.schedules import visit_temperature
 from muzen.networks import NetworkModel, Normaliser
@@ -39,6 +40,7 @@ from muzen.opponents import opponents
 from muzen.reanalyse import Reanalyse
 from muzen.replay import Batch, Replay, augment
 from muzen.runs import Checkpoint, Metrics, RunFolder
+from muzen.search.tree import Tree
 from muzen.types import Environment
 
 # Gradient steps in one XLA call, at most: longer calls save dispatch, shorter ones keep the weights fresh.
@@ -53,6 +55,8 @@ EXPLAINED_RATE = 0.1
 GREEDY = 1e-4
 # Episodes in the running mean of returns.
 RECENT_EPISODES = 20
+# Games played on in which a player would have resigned, in the running rate of those that it did not lose.
+JUDGED_GAMES = 100
 
 
 class Experiment:
@@ -87,13 +91,19 @@ class Experiment:
             config.seed,
             random_openings=config.act.random_openings,
             opening_moves=config.act.opening_moves,
+            resign_below=config.act.resign_below,
+            resign_never=config.act.resign_never,
         )
         self.spec = self.rollout.spec
+        require_resignation(config.act, self.spec)
         self.symmetries = getattr(self.rollout.envs[0], "symmetries", ())
         self.opponents = opponents(config.evaluate.opponents, config.env_id)
+        self.planner = make_planner(config.search, self.spec, config.search.simulations)
         self.replay = Replay(self.spec, config.replay, config.act.environments, config.seed)
-        self.reanalyse = Reanalyse(self.replay, config.reanalyse.positions_per_step, config.reanalyse.batch_size)
-        learn = config.learn
+        self.reanalyse = Reanalyse(
+            self.replay, config.reanalyse.positions_per_step, config.reanalyse.batch_size, self.planner.simulator
+        )
+        self.learning = learn = learning(config)
         self.total_updates = int(
             max(config.env_steps - config.act.random_steps, 1) * learn.samples_per_step / learn.batch_size
         )
@@ -103,7 +113,6 @@ class Experiment:
         self._learn = make_learn(learn, optimizer)
         per_turn = config.act.environments * learn.samples_per_step / learn.batch_size
         self.updates_per_call = int(np.clip(round(per_turn), 1, UPDATES_PER_CALL))
-        self.planner = make_planner(config.search, config.search.simulations)
         act = config.act
         self.value_spread = self.least_spread = self.value_explained = 0.0
         self.normaliser = Normaliser(self.spec.observation_shape)
@@ -118,6 +127,8 @@ class Experiment:
         self.started = False
         self.reward_low, self.reward_high, self.reward_square = math.inf, -math.inf, 0.0
         self.recent: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self.wrongly_resigned: deque[float] = deque(maxlen=JUDGED_GAMES)
+        self.tree: Tree | None = None  # of the last acting search, where trees are reused
         self.window: dict[str, list[float]] = {}
         self.next_report = REPORT_STEPS
         self.next_checkpoint = config.checkpoint_minutes * 60
@@ -140,7 +151,17 @@ class Experiment:
         """Checkpoint and leave after the present turn."""
         self._stop = reason
 
-    def _plan(self, key: Any, observation: Any, legal: Any, to_play: Any, *, explore: Any = False) -> Plan:
+    def _plan(
+        self,
+        key: Any,
+        observation: Any,
+        legal: Any,
+        to_play: Any,
+        states: Any,
+        *,
+        explore: Any = False,
+        previous: Tree | None = None,
+    ) -> Plan:
         fraction = min(1.0, self.env_steps / self.config.env_steps)
         search = self.config.search
         return self.planner.plan(
@@ -149,15 +170,17 @@ class Experiment:
             legal,
             to_play,
             key,
+            states=states,
+            previous=previous,
             explore=explore,
             temperature=visit_temperature(fraction, search.temperature, search.temperature_end),
             span_floor=self.span_floor(),
         )
 
-    def _fresh_plan(self, observation: Any, legal: Any, to_play: Any) -> Plan:
+    def _fresh_plan(self, observation: Any, legal: Any, to_play: Any, states: Any) -> Plan:
         """Reanalysis: what the latest weights make of stored positions, without noise."""
         key = jax.random.fold_in(jax.random.fold_in(self.key, 4), self.turn)
-        return self._plan(key, observation, legal, to_play)
+        return self._plan(key, observation, legal, to_play, states)
 
     def blindness(self) -> float:
         """1 while the value explains nothing of the returns, 0 once it explains all of their variance."""
@@ -190,34 +213,28 @@ class Experiment:
         now, explore, sampled = self.rollout, self.exploration(), self.config.act.sample_moves
         if sampled:
             explore = np.where(now.moves < sampled, explore, GREEDY).astype(np.float32)
-        return self._plan(self._noise_keys(), now.observation, now.legal, now.to_play, explore=explore)
+        keys, tree = self._noise_keys(), self.tree
+        return self._plan(keys, now.observation, now.legal, now.to_play, now.states, explore=explore, previous=tree)
 
     def network_share(self) -> float:
         """Part of the acting search's time that its network takes, measured now; changes nothing in the run."""
         now = self.rollout
-
-        def search() -> None:
-            self._plan(
-                jax.random.split(self.key, len(now)),
-                now.observation,
-                now.legal,
-                now.to_play,
-                explore=self.exploration(),
-            )
-
-        return profile.network_share(search, self.learner.average, now.observation, self.config.search.simulations)
+        key, explore = jax.random.split(self.key, len(now)), self.exploration()
+        search = partial(self._plan, key, now.observation, now.legal, now.to_play, now.states, explore=explore)
+        return profile.network_share(search, self.planner.network_alone(self.learner.average, now.observation))
 
     def act(self) -> int:
         """One decision in every environment; returns the environment steps taken."""
         rollout = self.rollout
         with self.clock(profile.SEARCH):
             plan = self._act_plan()
+        self.tree = plan.tree
         if self.env_steps < self.config.act.random_steps:
             noise = self.rng.random(plan.policy.shape)
             action = np.where(rollout.legal, noise, -1.0).argmax(axis=1).astype(np.int32)
             plan = plan._replace(action=action)
         with self.clock(profile.ENVIRONMENT):
-            rows, steps, ended = rollout.step(plan)
+            rows, steps, ended = rollout.step(plan, resign=self.started)
         with self.clock(profile.STORING):
             self.replay.add(np.arange(len(rollout)), rows)
             if self.config.network.normalise_observations:
@@ -232,6 +249,10 @@ class Experiment:
                 name = "episode_return" if self.spec.players == 1 else f"self_play_return_{player}"
                 self._note(name, float(total))
             self._note("episode_length", float(episode.length))
+            if self.config.act.resign_below < 0:
+                self._note("resigned", float(episode.resigned))
+            if episode.hopeless >= 0:
+                self.wrongly_resigned.append(float(episode.episode_return[episode.hopeless] >= 0))
         self._note("search_value", float(plan.value[:, 0].mean()))
         self._note("terminations", float(rows.terminated.any()))
         self._note("reward_mean", float(rows.reward[~rows.final, 0].mean()) if steps else 0.0)
@@ -275,7 +296,7 @@ class Experiment:
 
     def owe(self, steps: int) -> None:
         """`steps` more environment steps want their gradient steps."""
-        self.owed_updates += steps * self.config.learn.samples_per_step / self.config.learn.batch_size
+        self.owed_updates += steps * self.learning.samples_per_step / self.learning.batch_size
 
     def learn(self) -> None:
         """Take the gradient steps that are owed, as many whole calls as there are."""
@@ -311,7 +332,7 @@ class Experiment:
 
     def _owed_batches(self) -> Iterator[Batch]:
         """What each call of gradient steps that is owed learns from, built when it is asked for."""
-        config = self.config.learn
+        config = self.learning
         while self.owed_updates >= self.updates_per_call:
             self.owed_updates -= self.updates_per_call
             with self.clock(profile.BATCH):
@@ -420,6 +441,9 @@ class Experiment:
         }
         if self.recent:
             row["recent_return"] = float(np.mean(self.recent))
+        if self.wrongly_resigned:
+            row["resign_false_positives"] = float(np.mean(self.wrongly_resigned))
+            row["resign_judged"] = len(self.wrongly_resigned)
         row |= {name: float(np.mean(x)) for name, x in sorted(self.window.items())}
         row["reward_spread"] = self.reward_high - self.reward_low
         row["replay_steps"] = self.replay.steps

@@ -189,6 +189,18 @@ class Replay:
         """[...] int32 who moves in the rows with these ids."""
         return self._store.rows.to_play[self._places(index)].astype(np.int32)
 
+    def histories(self, index: np.ndarray) -> list[np.ndarray | None]:
+        """The actions of its episode before each row with these ids [M]; None where the first of them was evicted."""
+        with self._lock:
+            found: list[np.ndarray | None] = []
+            for row, first in zip(
+                index, kernels.first_of_episode(self._store, np.asarray(index, np.int64)), strict=True
+            ):
+                lane, sequence = row % self.lanes, row // self.lanes
+                places = lane * self.capacity + np.arange(first, sequence) % self.capacity
+                found.append(None if first < 0 else self._store.rows.action[places])
+        return found
+
     def write_targets(self, index: np.ndarray, policy: np.ndarray, value: np.ndarray) -> int:
         """Rewrite the search policy [M, A] and search value [M, P] of the rows with these ids.
 

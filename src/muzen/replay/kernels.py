@@ -170,6 +170,24 @@ def set_targets(store: Store, index: np.ndarray, policy: np.ndarray, value: np.n
 
 
 @njit(cache=True, nogil=True)
+def first_of_episode(store: Store, index: np.ndarray) -> np.ndarray:
+    """[M] sequence number of the first row of the episode of each row; -1 where that, or the row, was evicted."""
+    rows, lanes, capacity = store.rows, store.lanes, store.capacity
+    count = lanes.head.shape[0]
+    first = np.full(index.shape[0], -1, np.int64)
+    for b in range(index.shape[0]):
+        i, sequence = index[b] % count, index[b] // count
+        oldest = lanes.head[i] - stored(int(lanes.head[i]), capacity)
+        if place_of(lanes.head, capacity, index[b]) < 0:
+            continue
+        while sequence > oldest and not rows.flags[i * capacity + (sequence - 1) % capacity] & FINAL:
+            sequence -= 1
+        if sequence == 0 or sequence > oldest:
+            first[b] = sequence
+    return first
+
+
+@njit(cache=True, nogil=True)
 def sweep(store: Store, index: np.ndarray) -> int:
     """Fill `index` with the ids that follow the cursor, oldest row first and from the oldest again at the end.
 

@@ -15,8 +15,9 @@ from muzen.errors import SearchError
 from muzen.search import gumbel, host, puct, rules, xla
 from muzen.search.gumbel import Gumbel
 from muzen.search.puct import Puct
-from muzen.search.tree import MODES, Tree
-from muzen.types import Array, Model, Prediction, SearchResult
+from muzen.search.reuse import check_tree, grafted
+from muzen.search.tree import MODES, Tree, records
+from muzen.types import Array, HostModel, Model, Prediction, SearchResult
 
 _log = logging.getLogger("muzen.search")
 _RULES: dict[type, Any] = {Gumbel: gumbel, Puct: puct}
@@ -36,7 +37,7 @@ class Prepared(NamedTuple):
 
 
 def search(
-    model: Model,
+    model: Model | HostModel,
     root: Prediction,
     key: Array,
     *,
@@ -46,15 +47,18 @@ def search(
     temperature: float | Array = 1.0,
     path: Literal["auto", "xla", "host"] = "auto",
     max_depth: int | None = None,
+    tree: Tree | None = None,
 ) -> SearchResult:
-    """Search B trees of `simulations` nodes below `root` with a learned model.
+    """Search B trees of `simulations` nodes below `root` with a learned model, or with rules of your own in Python.
 
     One key gives one result; noise is fresh for every root and every key. Works eagerly (it jits itself), under
     `jax.jit` and in `jax.lax.scan`; the host path only eagerly. A state with discount 0 is absorbing, and an
     illegal action is never visited, at any depth where the model gives a mask.
 
     Args:
-      model: has `recurrent(state, action [B] int32) -> Prediction`; any pytree, or any hashable object.
+      model: has `recurrent(state, action [B] int32) -> Prediction`; any pytree, or any hashable object. Or a
+        `muzen.types.HostModel`: it has `expand(state, action)` in place of it, answers in Python, and is searched on
+        the host path.
       root: `Prediction` of the B roots: value [B, P], policy_logits and legal [B, A], to_play [B], state.
       key: a JAX random key for all roots, or [B] keys, one for each: a root given the same key again gets the same
         noise, whatever else is in the batch.
@@ -67,6 +71,9 @@ def search(
       path: "xla" runs the tree inside the XLA program (CPU), "host" from a Python loop; "auto" takes "xla"
         where a self-test passes. Both give the same visits.
       max_depth: longest path from the root, in actions; None is no limit.
+      tree: `reuse(previous.tree, action)`, to go on with what an earlier search found below the move made; on the
+        host path, eagerly. The visits that it kept come on top of `simulations`, and a root that it kept is as the
+        model saw it then, whatever `root` says. Sequential halving divides the new simulations only.
 
     Returns:
       `SearchResult`. A root without a legal action, which only a traced call lets through, gets policy 0, action
@@ -80,26 +87,59 @@ def search(
     _check(root, simulations, rule, temperature, path, max_depth)
     _check_explore(explore, np.shape(root.policy_logits)[0])
     _check_key(key, np.shape(root.policy_logits)[0])
-    chosen = _choose_path(path)
+    on_host = isinstance(model, HostModel)
+    if tree is not None:
+        check_tree(tree, root)
+    if on_host or tree is not None:
+        chosen = _host_only(path, "a model that answers in Python" if on_host else "a reused tree")
+    else:
+        chosen = _choose_path(path)
     # A plain bool is compiled in: a search without noise compiles in half the time.
     fixed, explore = (explore, 0.0) if isinstance(explore, bool) else (None, explore)
     traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((model, root, key, explore, temperature)))
     if not traced:
         _check_legal(root)
-    leaves, structure = jax.tree.flatten(model)
-    arrays = [x for x in leaves if isinstance(x, jax.Array | np.ndarray)]
-    static = _Static(structure, tuple(None if isinstance(x, jax.Array | np.ndarray) else x for x in leaves))
+    if chosen == "host" and traced:
+        raise SearchError(
+            "path: the host path cannot be traced; call search outside jit and scan"
+            + ("" if on_host or tree is not None else ", or use path='xla'")
+        )
+    static, arrays = split_model(None if on_host else model)
     if chosen == "xla":
         return _search_xla(static, simulations, max_depth, fixed, arrays, root, key, rule, explore, temperature)
-    if traced:
-        raise SearchError("path: the host path cannot be traced; call search outside jit and scan, or use path='xla'")
-    prepared, root = _prepare_jit(simulations, max_depth, fixed, root, key, rule, explore, temperature)
-    ask = partial(_expand_jit, static, arrays)
-    answers, tree, states = host.run(_name(rule), ask, root, prepared, simulations)
-    return _result(answers, tree, states)
+    kept, first, known = 0, 1, jax.tree.map(lambda x: (np if on_host else jnp).asarray(x)[:, None], root.state)
+    if tree is not None:
+        root, first = grafted(root, tree), np.shape(tree.nodes)[1]
+        kept = _round_up(first + int(records(tree)["visits"].max()))
+        known = jax.tree.map(_with_roots, tree.states, root.state)
+    prepared, root = _prepare_jit(
+        simulations, kept, max_depth, fixed, root._replace(state=()), key, rule, explore, temperature
+    )
+    if on_host:
+        states = host.store_on_host(known, simulations)
+        ask = partial(host.expand_on_host, model, root, partial(check_prediction, "expand"), first)
+    else:
+        states = host.store(known, simulations)
+        ask = partial(_expand_jit, static, arrays)
+    answers, grown, states = host.run(_name(rule), ask, root, states, prepared, simulations, tree)
+    return _result(answers, grown, states)
 
 
-class _Static(NamedTuple):
+def _with_roots(states: Any, roots: Any) -> Any:
+    """[B, N, ...] states of a reused tree, with those of the roots that begin afresh too."""
+    if not isinstance(states, np.ndarray):
+        return states.at[:, 0].set(roots)
+    states = states.copy()
+    states[:, 0] = roots
+    return states
+
+
+def _round_up(count: int) -> int:
+    """The next power of two: sizes that few programs are compiled for."""
+    return 1 << (count - 1).bit_length()
+
+
+class StaticModel(NamedTuple):
     """What of a model is no array: jit compiles once for each of these."""
 
     structure: Any
@@ -110,20 +150,28 @@ class _Static(NamedTuple):
         return jax.tree.unflatten(self.structure, [next(found) if x is None else x for x in self.leaves])
 
 
+def split_model(model: Any) -> tuple[StaticModel, list[Any]]:
+    """A model as what jit compiles for, and its arrays: a call then costs less than with the model itself."""
+    leaves, structure = jax.tree.flatten(model)
+    arrays = [x for x in leaves if isinstance(x, jax.Array | np.ndarray)]
+    rest = tuple(None if isinstance(x, jax.Array | np.ndarray) else x for x in leaves)
+    return StaticModel(structure, rest), arrays
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _search_xla(static, simulations, max_depth, fixed, arrays, root, key, rule, explore, temperature):
-    prepared, root = _prepare(simulations, max_depth, fixed, root, key, rule, explore, temperature)
+    prepared, root = _prepare(simulations, 0, max_depth, fixed, root, key, rule, explore, temperature)
     recurrent = partial(_recurrent, static, arrays)
     answers, tree, states = xla.run(_name(rule), recurrent, root, prepared, simulations)
     return _result(answers, tree, states)
 
 
 @partial(jax.jit, static_argnums=(0,), donate_argnums=(2,))
-def _expand_jit(static, arrays, states, k, parent, action):
-    return host.expand(partial(_recurrent, static, arrays), states, k, parent, action)
+def _expand_jit(static, arrays, states, k, pending):
+    return host.expand(partial(_recurrent, static, arrays), states, k, pending)
 
 
-def _prepare(simulations, max_depth, fixed, root, key, rule, explore, temperature) -> tuple[Prepared, Prediction]:
+def _prepare(simulations, kept, max_depth, fixed, root, key, rule, explore, temperature) -> tuple[Prepared, Prediction]:
     """Root logits, noise, tables and settings as the kernels read them."""
     root = _typed(root)
     logits = jnp.where(root.legal, root.policy_logits, -jnp.inf)
@@ -141,21 +189,21 @@ def _prepare(simulations, max_depth, fixed, root, key, rule, explore, temperatur
     numbers = [
         float(MODES[rule.normalise]),
         rule.span_floor,
-        float(simulations + 1 if max_depth is None else max_depth),
+        float(simulations + kept + 1 if max_depth is None else max_depth),
         getattr(rule, "c_visit", 0.0),
         getattr(rule, "c_scale", 0.0),
         temperature,
     ]
     settings = jnp.stack([jnp.asarray(x, jnp.float32) for x in numbers])
-    table = jnp.asarray(kernels.table(rule, simulations), jnp.float32)
+    table = jnp.asarray(kernels.table(rule, simulations, kept), jnp.float32)
     bounds = jnp.stack([jnp.asarray(x, jnp.float32) for x in bounds])
     return Prepared(settings, table, logits, scores, noise, bounds), root
 
 
-_prepare_jit = jax.jit(_prepare, static_argnums=(0, 1, 2))
+_prepare_jit = jax.jit(_prepare, static_argnums=(0, 1, 2, 3))
 
 
-def _recurrent(static: _Static, arrays: list[Any], state: Any, action: Any) -> Prediction:
+def _recurrent(static: StaticModel, arrays: list[Any], state: Any, action: Any) -> Prediction:
     return _typed(static.model(arrays).recurrent(state, action))
 
 
@@ -180,6 +228,12 @@ def _result(answers: Any, tree: Any, states: Any) -> SearchResult:
 
 def _name(rule: Any) -> str:
     return _RULES[type(rule)].__name__.rpartition(".")[2]
+
+
+def _host_only(path: str, what: str) -> str:
+    if path == "xla":
+        raise SearchError(f"path: 'xla' cannot be used with {what}; use path='host' or 'auto'")
+    return "host"
 
 
 def _choose_path(path: str) -> str:

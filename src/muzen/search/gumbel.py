@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzen.search import rules
-from muzen.search.loop import step
+from muzen.search.loop import enter, select, step
 from muzen.search.tree import C_SCALE, C_VISIT, MODE, RAW, SPAN_FLOOR, SUM, compiled, exp, inlined, sum_exp
 
 
@@ -66,7 +66,7 @@ def considered_visits(considered: int, simulations: int) -> list[int]:
     return sequence[:simulations]
 
 
-def table(rule: Gumbel, simulations: int) -> np.ndarray:
+def table(rule: Gumbel, simulations: int, kept: int = 0) -> np.ndarray:
     """[m + 1, simulations] float32 (exact integers): row i is `considered_visits(i, simulations)`."""
     return np.array([considered_visits(m, simulations) for m in range(rule.max_considered + 1)], np.float32)
 
@@ -135,11 +135,13 @@ def choose_root(buffers, inputs, b):
     root = nodes[b, 0]
     if root.children == 0:
         return 0
-    total, m = np.int32(0), np.int32(root.children)
+    total, kept, m = np.int32(0), np.int32(0), np.int32(root.children)
     c = root.first
     while c != 0:
-        total += nodes[b, c].visits
+        total += fresh_visits(nodes[b, c])
+        kept += nodes[b, c].visits
         c = nodes[b, c].sibling
+    kept -= total
     row = buffers.rows[b, 0]
     limit = np.int32(inputs.table.shape[0] - 1)
     if m < limit:
@@ -149,20 +151,34 @@ def choose_root(buffers, inputs, b):
     if total >= inputs.table.shape[1]:
         return 0
     considered = np.int32(inputs.table[m, total])
-    if considered == 0 and root.best >= 0:
+    untried = considered == 0 and root.best >= 0
+    if untried and kept == 0:
         return 0
-    _, _, _, offset, s, _ = scaled_q(buffers, inputs, b, 0)
-    return best_child(nodes, b, root.first, considered, offset, s)
+    _, _, _, offset, s, unvisited = scaled_q(buffers, inputs, b, 0)
+    chosen = best_child(nodes, b, root.first, considered, offset, s)
+    if untried:
+        # In a reused tree an action that has visits from before competes with those that have none.
+        child = nodes[b, chosen]
+        beaten = float(child.score) + s * (float(child.q) - offset) < float(root.best_score) + unvisited
+        if fresh_visits(child) != 0 or beaten:
+            return 0
+    return chosen
+
+
+@compiled
+def fresh_visits(child):
+    """Visits of a root's child in this search, without those of a reused tree."""
+    return child.visits - (np.int32(child.scale) if child.scale > 0 else np.int32(0))
 
 
 @compiled
 def best_child(nodes, b, first, considered, offset, s):
-    """Child with the highest score + σ(q) among those visited `considered` times; the first child if none is."""
+    """Root's child with the best score + σ(q) among those visited `considered` times in this search, or the first."""
     chosen, highest, action = first, -np.inf, np.int32(2147483647)
     c = first
     while c != 0:
         child = nodes[b, c]
-        if child.visits == considered:
+        if fresh_visits(child) == considered:
             x = float(child.score) + s * (float(child.q) - offset)
             if x > highest or (x == highest and child.action < action):
                 chosen, highest, action = c, x, child.action
@@ -270,11 +286,24 @@ def gumbel_step(buffers, inputs, k, leaf):
 
 
 @inlined
+def gumbel_restart(buffers, inputs, bounds, scores, root):
+    """Begin a search in a reused tree; sequential halving counts the visits of this search only."""
+    for b in range(scores.shape[0]):
+        enter(buffers, inputs, b, bounds, scores, root)
+        c = buffers.nodes[b, 0].first
+        while c != 0:
+            buffers.nodes[b, c].scale = np.float32(buffers.nodes[b, c].visits)
+            c = buffers.nodes[b, c].sibling
+        select(choose, buffers, inputs, b)
+
+
+@inlined
 def gumbel_finish(buffers, inputs, noise, action, policy, value, visits, q):
     """Answers of B finished trees: action among the most visited, policy softmax(logits + σ(completed q))."""
     nodes = buffers.nodes
     for b in range(visits.shape[0]):
-        _, most, mixed, offset, s, unvisited = scaled_q(buffers, inputs, b, 0)
+        _, _, mixed, offset, s, unvisited = scaled_q(buffers, inputs, b, 0)
+        most = np.int32(0)
         for p in range(value.shape[1]):
             value[b, p] = buffers.values[b, 0, p, SUM] / np.float32(nodes[b, 0].visits)
         for a in range(visits.shape[1]):
@@ -285,6 +314,7 @@ def gumbel_finish(buffers, inputs, noise, action, policy, value, visits, q):
         while c != 0:
             child = nodes[b, c]
             visits[b, child.action] = child.visits
+            most = max(most, fresh_visits(child))
             q[b, child.action] = child.q
             x = float(inputs.logits[b, child.action]) + s * (float(child.q) - offset)
             policy[b, child.action] = np.float32(x)

@@ -1,6 +1,7 @@
-"""The same kernels from a plain Python loop around a jitted network.
+"""The same kernels from a plain Python loop around a jitted network, or around a model that lives on the host.
 
-For devices and FFI versions without CPU custom calls: states stay on the device, the tree stays in NumPy arrays.
+For devices and FFI versions without CPU custom calls, where states stay on the device and the tree in NumPy arrays;
+and for a game's own rules, whose states are objects.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import numpy as np
 
 from muzen.search import gumbel, loop, puct
 from muzen.search.cache import compile_cached, source_version
-from muzen.search.tree import ACTION, NODE, PARENT, Buffers, Inputs, Leaf
-from muzen.types import Prediction
+from muzen.search.reuse import buffers_of
+from muzen.search.tree import ACTION, LEAF, NODE, PARENT, Buffers, Inputs, Leaf, Tree
+from muzen.types import HostModel, Prediction
 
 
 def _functions(version: int) -> list[Any]:
@@ -25,6 +27,14 @@ def _functions(version: int) -> list[Any]:
     def start(buffers, bounds, scores, root):
         if version >= 0:
             loop.start(buffers, bounds, scores, root)
+
+    def gumbel_restart(buffers, inputs, bounds, scores, root):
+        if version >= 0:
+            gumbel.gumbel_restart(buffers, inputs, bounds, scores, root)
+
+    def puct_restart(buffers, inputs, bounds, scores, root):
+        if version >= 0:
+            puct.puct_restart(buffers, inputs, bounds, scores, root)
 
     def gumbel_step(buffers, inputs, k, leaf):
         if version >= 0:
@@ -42,7 +52,7 @@ def _functions(version: int) -> list[Any]:
         if version >= 0:
             puct.puct_finish(buffers, inputs, noise, action, policy, value, visits, q)
 
-    return [start, gumbel_step, puct_step, gumbel_finish, puct_finish]
+    return [start, gumbel_restart, puct_restart, gumbel_step, puct_step, gumbel_finish, puct_finish]
 
 
 @functools.cache
@@ -68,36 +78,108 @@ def _leaf(prediction: Prediction) -> Leaf:
     )
 
 
-def expand(recurrent: Any, states: Any, k: Any, parent: Any, action: Any):
+def store(known: Any, room: int) -> Any:
+    """[B, N, ...] states of the nodes known so far, with `room` for those of as many more."""
+
+    def longer(x: Any) -> Any:
+        return jnp.zeros((x.shape[0], x.shape[1] + room, *x.shape[2:]), x.dtype).at[:, : x.shape[1]].set(x)
+
+    return jax.tree.map(longer, known)
+
+
+def expand(recurrent: Any, states: Any, k: Any, pending: Any):
     """Fetch the parents' states, ask the network, store the new states as node k; to be jitted, `states` donated."""
-    rows = jnp.arange(action.shape[0])
-    found = recurrent(jax.tree.map(lambda s: s[rows, parent], states), action)
+    rows = jnp.arange(pending.shape[0])
+    found = recurrent(jax.tree.map(lambda s: s[rows, pending[:, PARENT]], states), pending[:, ACTION])
     states = jax.tree.map(lambda s, new: jax.lax.dynamic_update_index_in_dim(s, new, k, 1), states, found.state)
     return states, found._replace(state=())
 
 
-def run(name: str, ask: Any, root: Prediction, prepared: Any, simulations: int):
-    """All simulations of one search; arguments and results as `xla.run`, but `ask` is `expand`, jitted.
+def store_on_host(known: Any, room: int) -> Any:
+    """`store` in NumPy arrays, of objects too."""
+
+    def longer(x: np.ndarray) -> np.ndarray:
+        kept = np.empty((x.shape[0], x.shape[1] + room, *x.shape[2:]), x.dtype)
+        kept[:, : x.shape[1]] = x
+        return kept
+
+    return jax.tree.map(longer, known)
+
+
+def expand_on_host(
+    model: HostModel, blank: Prediction, check: Any, first: int, states: Any, k: int, pending: np.ndarray
+):
+    """`expand` with a host model: it is asked for new nodes only, never again for a leaf that the walk came back to.
+
+    Args:
+      model: asked with the parents' states and the actions of the trees that have a new leaf.
+      blank: a `Prediction` of all B trees, whose rows are replaced.
+      check: (Prediction) -> None, raises where its shapes are wrong; called for the first answer of a search.
+      first: the k of that answer.
+    """
+    new = np.flatnonzero(pending[:, LEAF] < 0)
+    if not len(new):
+        return states, blank
+    at = pending[new, PARENT]
+    found = model.expand(jax.tree.map(lambda s: s[new, at], states), pending[new, ACTION])
+    if k == first:
+        check(found)
+
+    def put(kept: np.ndarray, answer: Any) -> None:
+        kept[new, k] = answer
+
+    jax.tree.map(put, states, found.state)
+    return states, Prediction._make(
+        None if field == "state" else _scattered(getattr(found, field), new, getattr(blank, field))
+        for field in Prediction._fields
+    )
+
+
+def _scattered(answer: Any, rows: np.ndarray, blank: Any) -> np.ndarray:
+    """[B, ...] with the answers [M, ...] in their rows; the other rows are never read."""
+    answer = np.asarray(answer)
+    if len(rows) == len(blank):
+        return answer
+    whole = np.zeros((len(blank), *answer.shape[1:]), answer.dtype)
+    whole[rows] = answer
+    return whole
+
+
+def run(name: str, ask: Any, root: Prediction, states: Any, prepared: Any, simulations: int, tree: Tree | None = None):
+    """All simulations of one search.
+
+    Args:
+      name: "gumbel" or "puct", whose kernels run.
+      ask: (states, k, pending [B, 3]) -> states with those of node k, the model's answer: `expand`, jitted, or
+        `expand_on_host`.
+      root: the roots; their state is not read.
+      states: what `ask` takes, the roots' states in it.
+      prepared: `api.Prepared`.
+      simulations: how many.
+      tree: what `reuse` kept of an earlier search; `root` is then that tree's.
 
     Returns:
       (action, policy, value, visits, q), tree buffers (5), states.
     """
     kernels = _kernels()
     batch, actions = prepared.scores.shape
-    players, nodes = root.value.shape[1], simulations + 1
-    records = np.zeros((batch, nodes), NODE)
-    buffers = Buffers(
-        records,
-        np.zeros((batch, nodes, players, 3), np.float32),
-        np.zeros((batch, nodes, actions), np.float32),
-        np.zeros((batch, players, 2), np.float32),
-        np.zeros((batch, 3), np.int32),
-    )
+    players, first = root.value.shape[1], 1 if tree is None else tree.nodes.shape[1]
+    nodes = simulations + first
+    if tree is None:
+        records = np.zeros((batch, nodes), NODE)
+        values, rows = np.zeros((batch, nodes, players, 3), np.float32), np.zeros((batch, nodes, actions), np.float32)
+        interval = np.zeros((batch, players, 2), np.float32)
+    else:
+        records, values, rows, interval = buffers_of(tree, simulations)
+    buffers = Buffers(records, values, rows, interval, np.zeros((batch, 3), np.int32))
     inputs = Inputs(_array(prepared.settings), _array(prepared.table), _array(prepared.logits))
-    states = jax.tree.map(lambda x: jnp.zeros((batch, nodes, *x.shape[1:]), x.dtype).at[:, 0].set(x), root.state)
-    kernels["start"](buffers, _array(prepared.bounds), _array(prepared.scores), _leaf(root))
-    for k in range(1, nodes):
-        states, found = ask(states, np.int32(k), buffers.pending[:, PARENT].copy(), buffers.pending[:, ACTION].copy())
+    bounds, scores = _array(prepared.bounds), _array(prepared.scores)
+    if tree is None:
+        kernels["start"](buffers, bounds, scores, _leaf(root))
+    else:
+        kernels[f"{name}_restart"](buffers, inputs, bounds, scores, _leaf(root))
+    for k in range(first, nodes):
+        states, found = ask(states, k, buffers.pending.copy())
         kernels[f"{name}_step"](buffers, inputs, np.int32(k), _leaf(found))
     action, visits = np.zeros(batch, np.int32), np.zeros((batch, actions), np.int32)
     policy, q = np.zeros((batch, actions), np.float32), np.zeros((batch, actions), np.float32)

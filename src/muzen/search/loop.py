@@ -19,21 +19,30 @@ from muzen.search.tree import (
     attach,
     clear_leaf,
     compiled,
+    fill_row,
+    find_best,
     inlined,
+    root_weight,
     write_node,
 )
+
+
+@compiled
+def write_root(buffers, b, bounds, scores, root):
+    """Write root b with nothing below it."""
+    write_node(
+        buffers, b, 0, root.to_play[b], root.discount[b], root.reward[b], root.value[b], scores[b], root.legal[b]
+    )
+    for p in range(buffers.values.shape[2]):
+        buffers.interval[b, p, 0] = bounds[0]
+        buffers.interval[b, p, 1] = bounds[1]
 
 
 @inlined
 def start(buffers, bounds, scores, root):
     """Write B roots and choose their first edge: with nothing visited, every rule follows the score."""
     for b in range(scores.shape[0]):
-        write_node(
-            buffers, b, 0, root.to_play[b], root.discount[b], root.reward[b], root.value[b], scores[b], root.legal[b]
-        )
-        for p in range(buffers.values.shape[2]):
-            buffers.interval[b, p, 0] = bounds[0]
-            buffers.interval[b, p, 1] = bounds[1]
+        write_root(buffers, b, bounds, scores, root)
         best = buffers.nodes[b, 0].best
         buffers.pending[b, PARENT] = 0
         buffers.pending[b, ACTION] = best if best >= 0 else 0
@@ -100,6 +109,33 @@ def select(choose, buffers, inputs, b):
     pending[b, PARENT] = n
     pending[b, ACTION] = best if best >= 0 else 0
     pending[b, LEAF] = -1 if best >= 0 else 0
+
+
+@compiled
+def enter(buffers, inputs, b, bounds, scores, root):
+    """Root b of a reused tree gets the scores of this search, noise included; one that kept nothing begins afresh."""
+    nodes = buffers.nodes
+    if nodes[b, 0].visits == 0:
+        write_root(buffers, b, bounds, scores, root)
+        return
+    for p in range(buffers.values.shape[2]):
+        low, high = buffers.interval[b, p, 0], buffers.interval[b, p, 1]
+        buffers.interval[b, p, 0] = bounds[0] if bounds[0] < low else low
+        buffers.interval[b, p, 1] = bounds[1] if bounds[1] > high else high
+    fill_row(buffers, b, 0, scores[b], root.legal[b])
+    row = buffers.rows[b, 0]
+    c = nodes[b, 0].first
+    while c != 0:
+        child = nodes[b, c]
+        child.score = row[child.action]
+        child.weight = root_weight(inputs.logits, b, child.action)
+        row[child.action] = np.float32(-np.inf)
+        c = child.sibling
+    best, score = find_best(row)
+    nodes[b, 0].best = best
+    nodes[b, 0].best_score = score
+    nodes[b, 0].rest = -1.0
+    nodes[b, 0].scale = -1.0
 
 
 @inlined

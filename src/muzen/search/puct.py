@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzen.search import rules
-from muzen.search.loop import step
+from muzen.search.loop import enter, select, step
 from muzen.search.tree import MODE, SPAN_FLOOR, SUM, TEMPERATURE, compiled, exp, inlined, sum_exp
 
 
@@ -51,9 +51,9 @@ class Puct:
         rules.check_at_least("Puct.dirichlet_fraction", self.dirichlet_fraction, 0, 1)
 
 
-def table(rule: Puct, simulations: int) -> jax.Array:
-    """[1, simulations + 2] the factor of P / (1 + N), by ΣN."""
-    total = jnp.arange(simulations + 2, dtype=jnp.float32)
+def table(rule: Puct, simulations: int, kept: int = 0) -> jax.Array:
+    """[1, simulations + kept + 2] the factor of P / (1 + N), by ΣN."""
+    total = jnp.arange(simulations + kept + 2, dtype=jnp.float32)
     if rule.normalise == "node":
         total = total + 1
     factor = rule.c1 + jnp.log((total + rule.c2 + 1) / rule.c2)
@@ -168,6 +168,14 @@ def prior_scale(buffers, b, n):
 def puct_step(buffers, inputs, k, leaf):
     """`loop.step` with pUCT's choice."""
     step(choose, buffers, inputs, k, leaf)
+
+
+@inlined
+def puct_restart(buffers, inputs, bounds, scores, root):
+    """Begin a search in a reused tree; visits from before count like those of this search."""
+    for b in range(scores.shape[0]):
+        enter(buffers, inputs, b, bounds, scores, root)
+        select(choose, buffers, inputs, b)
 
 
 @inlined

@@ -36,7 +36,9 @@ NODE = np.dtype(
         ("best_score", np.float32),  # score of `best`
         ("top", np.float32),  # highest score of all legal actions
         ("rest", np.float32),  # Gumbel: sum of exp(score - best_score) over unvisited; pUCT: prior of best; <0: stale
-        ("scale", np.float32),  # pUCT: 1 / sum of exp(score - top) over legal, <0: stale; Gumbel: scratch
+        # pUCT: 1 / sum of exp(score - top) over legal, <0: stale. Gumbel: scratch; of a root's child, visits that it
+        # had before this search, <0: none.
+        ("scale", np.float32),
     ]
 )
 WORDS = NODE.itemsize // 4
@@ -185,7 +187,13 @@ def write_node(buffers, b, n, to_play, discount, reward, value, logits, legal):
         buffers.values[b, n, p, SUM] = value[p]
         buffers.values[b, n, p, REWARD] = reward[p]
         buffers.values[b, n, p, RAW] = value[p]
-    row = buffers.rows[b, n]
+    fill_row(buffers, b, n, logits, legal)
+
+
+@compiled
+def fill_row(buffers, b, n, logits, legal):
+    """Write node n's scores as those of a node of which nothing is visited."""
+    node, row = buffers.nodes[b, n], buffers.rows[b, n]
     for a in range(row.shape[0]):
         # The sum with 0 turns -0 into 0: they tie, and their bits would not.
         x = logits[a] + np.float32(0.0)
@@ -195,6 +203,13 @@ def write_node(buffers, b, n, to_play, discount, reward, value, logits, legal):
     node.best = best
     node.best_score = top
     node.top = top
+
+
+@compiled
+def root_weight(root_logits, b, action):
+    """`weight` of a root's child: from the prior's own logits, for the root's row carries noise."""
+    weight = exp(root_logits[b, action])
+    return weight if weight > _TINY else _TINY
 
 
 @compiled
@@ -218,9 +233,11 @@ def attach(buffers, b, parent, action, n, root_logits):
     node.action = action
     node.sibling = above.first
     node.score = row[action]
-    # The root's row carries noise, which is no part of the prior.
-    weight = exp(root_logits[b, action]) if parent == 0 else exp(node.score - above.top)
-    node.weight = weight if weight > _TINY else _TINY
+    if parent == 0:
+        node.weight = root_weight(root_logits, b, action)
+    else:
+        weight = exp(node.score - above.top)
+        node.weight = weight if weight > _TINY else _TINY
     above.first = n
     above.children += 1
     row[action] = _MINUS_INF
