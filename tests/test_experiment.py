@@ -268,7 +268,9 @@ class Dice:
     def __init__(self, run: Experiment, last: int | None = None):
         self.run, self.last, self.acts, self.reanalysed = run, last, [], []
 
-    def plan(self, model, observation, legal, to_play, key, *, explore, temperature, span_floor) -> Plan:
+    def plan(
+        self, model, observation, legal, to_play, key, *, states, previous, explore, temperature, span_floor
+    ) -> Plan:
         asked = {
             "key": np.ravel(jax.random.key_data(key)).tolist(),
             "explore": explore,
