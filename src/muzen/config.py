@@ -190,9 +190,11 @@ class ActConfig:
     random_steps: int = 200
     """Environment steps of uniformly random actions before learning starts."""
     temperature: float = 1.0
-    """Scale of the noise that actions are sampled with, once the value explains the returns."""
+    """Scale of the noise of actions in the first environment, once the value explains the returns."""
+    temperature_last: float = 5.0
+    """The same in the last environment; those between are spaced evenly in logarithm."""
     blind_temperature: float = 20.0
-    """The same while the value explains nothing of them; in between by the share that it explains."""
+    """The same in every environment while the value explains nothing; in between by the share that it explains."""
     blind_hold_steps: float = 5.0
     """Environment steps that noise is held for on average while the value explains nothing; 1 once it explains all."""
     sample_moves: int = 0
@@ -326,6 +328,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "environments": _SIZE,
         "random_steps": _COUNT,
         "temperature": _POSITIVE,
+        "temperature_last": _POSITIVE,
         "blind_temperature": _POSITIVE,
         "blind_hold_steps": _SIZE,
         "sample_moves": _COUNT,

@@ -75,7 +75,7 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
         # The outcome is the value target, as in the paper.
         settings |= {"learn.td_lambda": 1.0, "learn.n_step": min(spec.max_episode_steps or 1, _LONGEST_RETURN)}
         # An opponent explores already.
-        settings |= {"act.blind_temperature": 1.0, "act.blind_hold_steps": 1.0}
+        settings |= {"act.temperature_last": 1.0, "act.blind_temperature": 1.0, "act.blind_hold_steps": 1.0}
         settings |= {"act.sample_moves": _SAMPLED_MOVES, "search.temperature_end": 1.0}
         # Q is rescaled by the spread of outcomes, whatever one tree has seen: a small gain is then a small reason.
         settings |= {"search.span_floor": 1.0, "search.c_scale": 0.2}

@@ -194,10 +194,11 @@ class Experiment:
         share = self.config.search.span_floor
         return self.value_spread * (share ** (1.0 - self.blindness()) if share > 0 else 0.0)
 
-    def exploration(self) -> np.float32:
-        """[] scale of the noise that actions are sampled with."""
-        act = self.config.act
-        return np.float32(act.temperature * (act.blind_temperature / act.temperature) ** self.blindness())
+    def exploration(self) -> np.ndarray:
+        """[E] scale of the noise that each environment's actions are sampled with."""
+        act, blindness = self.config.act, self.blindness()
+        sighted = np.geomspace(act.temperature, act.temperature_last, act.environments)
+        return (sighted ** (1 - blindness) * act.blind_temperature**blindness).astype(np.float32)
 
     def _noise_keys(self) -> jax.Array:
         """[E] keys of the exploration noise: an environment keeps its key, and so its noise, for a while.
