@@ -130,7 +130,7 @@ class Model:
 class Still:
     """A planner that always takes action 0."""
 
-    def search(self, model, observation, legal, to_play, key):
+    def search(self, model, observation, legal, to_play, key, *, states):
         class Found:
             action = np.zeros(len(observation), np.int32)
 

@@ -113,7 +113,9 @@ def test_every_node_below_the_root_is_a_legal_move_and_every_end_pays_what_the_g
         now = env.reset(0)
         for _ in range(random.integers(0, 8)):
             before, now = now, env.step(int(random.choice(np.flatnonzero(now.legal))))
-            now = before if now.terminated else now
+            if now.terminated:
+                now = before
+                break
         states.append(now.state)
     actions = env.spec.num_actions
     found = searched(name, states, rule, 200, Eighths(actions), explore=True)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_games import StopAt
+from test_experiment import StopAt
 
 import muzen
 from muzen.agent import Planner

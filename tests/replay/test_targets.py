@@ -159,8 +159,8 @@ def as_lane(diary, plans):
             )
         )
         if (now.terminated or now.truncated) and (plan := next(plans, None)) is not None:
-            anything = np.ones(3, bool)
-            last = Row(now.observation, 0, np.zeros(2), False, False, True, now.to_play, anything, *plan)
+            legal = np.ones(3, bool) if now.terminated else now.legal
+            last = Row(now.observation, 0, np.zeros(2), False, False, True, now.to_play, legal, *plan)
             rows.append(last)
     return rows
 
