@@ -184,7 +184,7 @@ PLANTS = [
         high = float(buffers.interval[0, node.to_play, 1])
         if not high > low:
 """,
-        claim(SEARCH, f"{ALONE}[gumbel]"),
+        claim(SEARCH, f"{ALONE}[Gumbel-tree]"),
     ),
     Plant(
         7,
@@ -192,7 +192,7 @@ PLANTS = [
         "search/gumbel.py",
         "raw = float(buffers.values[b, n, node.to_play, RAW])\n    mixed",
         "raw = float(buffers.values[0, n, node.to_play, RAW])\n    mixed",
-        claim(SEARCH, f"{ALONE}[gumbel]"),
+        claim(SEARCH, f"{ALONE}[Gumbel-tree]"),
     ),
     Plant(
         7,
@@ -206,7 +206,7 @@ PLANTS = [
         low = float(buffers.interval[0, node.to_play, 0])
         high = float(buffers.interval[0, node.to_play, 1])
 """,
-        claim(SEARCH, f"{ALONE}[puct]"),
+        claim(SEARCH, f"{ALONE}[Puct-tree]"),
     ),
     Plant(
         7,
@@ -214,7 +214,7 @@ PLANTS = [
         "search/host.py",
         "lambda s: s[rows, pending[:, PARENT]], states",
         "lambda s: s[0 * rows, pending[:, PARENT]], states",
-        claim(SEARCH, f"{ALONE}[puct]"),
+        claim(SEARCH, f"{ALONE}[Puct-tree]"),
     ),
     Plant(
         7,
@@ -222,7 +222,7 @@ PLANTS = [
         "search/xla.py",
         "store + (b * nodes.shape[1] + pending[b, PARENT]) * size",
         "store + pending[b, PARENT] * size",
-        claim(SEARCH, f"{ALONE}[puct]"),
+        claim(SEARCH, f"{ALONE}[Puct-tree]"),
         path="xla",
     ),
     Plant(
