@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from muzen.errors import StorageError
-from muzen.plots import COLOURS, STYLE
+from muzen.plots import COLOURS, STYLE, save_figure
 
 _WIN, _DRAW, _LOSS = COLOURS[0], "#dadce0", COLOURS[1]
 # Inches of a match or a player, and of what stands above and below them.
@@ -37,11 +36,7 @@ def draw(result: dict[str, Any], out: str | Path) -> Path:
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
         _draw_matches(ended, result["matches"])
         _draw_elo(rated, result["elo"])
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(out, dpi=130, format=out.suffix[1:] or "png")
-        except OSError as error:
-            raise StorageError(f"{out}: cannot be written: {error.strerror or error}") from error
+        save_figure(figure, out)
     return out
 
 

@@ -148,11 +148,7 @@ def draw(curves: Sequence[Curve], out: str | Path) -> Path:
         blocks = figure.subfigures(len(environments), 1, hspace=0.04, squeeze=False)
         for block, env_id in zip(blocks[:, 0], environments, strict=True):
             _draw_environment(block, env_id, groups([c for c in curves if c.config.env_id == env_id]))
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(out, dpi=130, format=out.suffix[1:] or "png")
-        except OSError as error:
-            raise StorageError(f"{out}: cannot be written: {error.strerror or error}") from error
+        save_figure(figure, out)
     return out
 
 
@@ -336,3 +332,16 @@ def _finish(axes: Axes) -> None:
         axes.text(0.5, 0.5, "nothing recorded yet", transform=axes.transAxes, ha="center", color="#5f6368")
     elif axes.get_legend_handles_labels()[1]:
         axes.legend(loc="best")
+
+
+def save_figure(figure: Figure, out: Path) -> None:
+    """Write a matplotlib figure, in the format that the name ends in.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=130, format=out.suffix[1:] or "png")
+    except OSError as error:
+        raise StorageError(f"{out}: cannot be written: {error.strerror or error}") from error
