@@ -66,7 +66,8 @@ class Page:
         self.until(
             "idle",
             "!document.body.classList.contains('busy') && document.querySelector('#title').textContent !== ''"
-            " && document.querySelector('#thoughts tbody tr, #status.over') !== null",
+            " && document.querySelector('#thoughts tbody tr, #status.over') !== null"
+            " && document.querySelector('#thoughts').ariaBusy !== 'true'",
         )
 
     def text(self, selector):
@@ -134,6 +135,25 @@ def test_a_game_is_played_with_what_the_agent_thinks(open_page):
     assert page.script("document.querySelectorAll('#chart .dot').length") == 3
     assert len(page.all("#balance .share")) == 2
     assert page.errors() == []
+
+
+def test_thoughts_of_the_position_before_are_shown_as_such_until_new_ones_are_there(open_page, monkeypatch):
+    page, serving = open_page()
+    answer, asked, go = serving.api._position, threading.Event(), threading.Event()
+
+    def late(*given, **named):
+        asked.set()
+        assert go.wait(PATIENCE_S)
+        return answer(*given, **named)
+
+    monkeypatch.setattr(serving.api, "_position", late)
+    page.click('[data-cell="1,1"]')
+    assert asked.wait(PATIENCE_S)
+    page.until("the reply", "document.querySelectorAll('#moves .played').length === 2")
+    assert page.script("document.querySelector('#thoughts').ariaBusy") == "true"
+    go.set()
+    page.idle()
+    assert len(page.all("#thoughts tbody tr")) == 7
 
 
 def test_visits_can_be_marked_on_the_board(open_page):

@@ -114,15 +114,18 @@ function thinkingPly() {
 
 async function think() {
   const number = ++asked, ply = thinkingPly();
+  $("thoughts").ariaBusy = String(ply !== null); // until it is answered, what is shown is of another position
   if (ply === null) { place = null; return drawThoughts(); }
   try {
     const answer = await ask("GET", `/${game.id}/positions/${ply}`);
     if (number !== asked || busy) return;
     place = answer;
     game.chances = answer.chances;
+    $("thoughts").ariaBusy = "false";
     draw();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
+    if (number === asked) $("thoughts").ariaBusy = "false";
     if (error.status === 404 && number === asked) act("Bringing the game back …", restore);
     else if (number === asked) say(error.message, "error");
   }
