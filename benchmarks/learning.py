@@ -59,8 +59,8 @@ def programs(config: Config, spec: EnvSpec):
     """{name: () -> seconds of one gradient step} and what keeps them fed."""
     learn, replay = config.learn, filled(spec, config, 20_000)
     model = make_model(config, spec, None, None, None)
-    optimizer = make_optimizer(learn, 10_000)
-    step = make_learn(learn, optimizer)
+    optimizer = make_optimizer(learn)
+    step = make_learn(learn, optimizer, 10_000)
     state = init_learner(model, optimizer)
 
     def batch():

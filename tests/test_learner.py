@@ -276,10 +276,10 @@ def leaves(model):
 
 def test_the_target_network_is_a_copy_from_every_nth_step_and_the_average_follows():
     config = LearnConfig(**{**CONFIG.__dict__, "target_update": 3, "average_decay": 0.9, "warmup_updates": 1})
-    optimizer = make_optimizer(config, 100)
+    optimizer = make_optimizer(config)
     state, learn, replay = (
         init_learner(make_model(), optimizer),
-        make_learn(config, optimizer),
+        make_learn(config, optimizer, 100),
         filled_replay(terminated=True),
     )
     copied = leaves(state.model)
@@ -296,8 +296,8 @@ def test_the_target_network_is_a_copy_from_every_nth_step_and_the_average_follow
 
 def test_one_call_of_many_steps_equals_as_many_calls():
     config = LearnConfig(**{**CONFIG.__dict__, "warmup_updates": 1})
-    optimizer = make_optimizer(config, 100)
-    learn, batches = make_learn(config, optimizer), sample(filled_replay(terminated=True), config, count=3)
+    optimizer = make_optimizer(config)
+    learn, batches = make_learn(config, optimizer, 100), sample(filled_replay(terminated=True), config, count=3)
     together, report = learn(init_learner(make_model(), optimizer), batches)
     apart = init_learner(make_model(), optimizer)
     for i in range(3):
@@ -308,12 +308,28 @@ def test_one_call_of_many_steps_equals_as_many_calls():
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_each_gradient_step_is_as_long_as_the_schedule_says(name):
+    config = LearnConfig(**{**CONFIG.__dict__, "optimizer": name, "warmup_updates": 4, "schedule": "cosine"})
+    optimizer, batches = make_optimizer(config), sample(filled_replay(terminated=True), config)
+    state = init_learner(make_model(), optimizer)
+    moved = {}
+    for updates, total in ((0, 12), (3, 12), (8, 12), (8, 1_000), (12, 12)):
+        begun = state._replace(updates=jnp.int32(updates))
+        ended, _ = make_learn(config, optimizer, total)(begun, batches)
+        moved[updates, total] = [b - a for a, b in zip(leaves(begun.model), leaves(ended.model), strict=True)]
+    shares = {(0, 12): 0.25, (8, 12): 0.5, (8, 1_000): 0.99996, (12, 12): 0.0}
+    for place, share in shares.items():
+        for change, longest in zip(moved[place], moved[3, 12], strict=True):
+            np.testing.assert_allclose(change, share * longest, rtol=1e-2, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
 def test_weight_decay_moves_matrices_and_nothing_else(name):
     model = make_model()
     moved = []
     for decay in (0.0, 0.5):
         config = LearnConfig(optimizer=name, weight_decay=decay, learning_rate=0.1, warmup_updates=1)
-        optimizer = make_optimizer(config, 10)
+        optimizer = make_optimizer(config)
         parameters, _ = eqx.partition(model, trainable(model))
         zero = jax.tree.map(jnp.zeros_like, parameters)
         change, _ = optimizer.update(zero, optimizer.init(parameters), parameters)

@@ -72,21 +72,22 @@ def trainable(model: NetworkModel) -> Any:
     return eqx.tree_at(lambda m: m.network, nothing, network)
 
 
-def make_optimizer(config: LearnConfig, total_updates: int) -> optax.GradientTransformation:
+def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:
     """Clipping, then Adam with decoupled weight decay on matrices only, or SGD with momentum 0.9.
+
+    All at a learning rate of 1: `make_learn` scales what comes out.
 
     Departure: weight decay leaves biases and norms alone, as AdamW recipes do; the paper does not say.
     """
-    schedule = learning_rate(config, total_updates)
 
     def matrices(parameters: Any) -> Any:
         return jax.tree.map(lambda x: x.ndim >= 2, parameters)
 
     if config.optimizer == "adam":
-        rule = optax.adamw(schedule, eps=ADAM_EPSILON, weight_decay=config.weight_decay, mask=matrices)
+        rule = optax.adamw(1.0, eps=ADAM_EPSILON, weight_decay=config.weight_decay, mask=matrices)
     else:
         decay = optax.add_decayed_weights(config.weight_decay, mask=matrices)
-        rule = optax.chain(decay, optax.sgd(schedule, momentum=0.9))
+        rule = optax.chain(decay, optax.sgd(1.0, momentum=0.9))
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
 
 
@@ -244,11 +245,17 @@ def _entropy_share(policy: Array) -> Array:
     return entropy.mean() / jnp.log(max(policy.shape[-1], 2))
 
 
-def make_learn(config: LearnConfig, optimizer: optax.GradientTransformation) -> Callable:
+def make_learn(config: LearnConfig, optimizer: optax.GradientTransformation, total_updates: int) -> Callable:
     """`learn(state, batches) -> (state, Report)`: one gradient step per entry of the batches' leading axis, in one
-    XLA program. Every entry of the report keeps that leading axis."""
+    XLA program, the same for every `total_updates`. Every entry of the report keeps that leading axis.
 
-    def step(state: LearnerState, batch: Any) -> tuple[LearnerState, Report]:
+    Args:
+      config: losses, learning rate, averages.
+      optimizer: of `make_optimizer`.
+      total_updates: gradient steps of the whole run, which the learning rate is spread over.
+    """
+
+    def step(state: LearnerState, batch: Any, planned: Array) -> tuple[LearnerState, Report]:
         parameters, rest = eqx.partition(state.model, trainable(state.model))
 
         def objective(p: Any) -> tuple[Array, dict]:
@@ -257,6 +264,8 @@ def make_learn(config: LearnConfig, optimizer: optax.GradientTransformation) -> 
         (total, facts), gradient = jax.value_and_grad(objective, has_aux=True)(parameters)
         norm = optax.tree.norm(gradient)
         change, optimizer_state = optimizer.update(gradient, state.optimizer, parameters)
+        rate = learning_rate(config, state.updates, planned)
+        change = jax.tree.map(lambda c: rate * c, change)
         model = eqx.combine(optax.apply_updates(parameters, change), rest)
         updates = state.updates + 1
         copy = updates % config.target_update == 0
@@ -267,17 +276,18 @@ def make_learn(config: LearnConfig, optimizer: optax.GradientTransformation) -> 
         return LearnerState(cast(NetworkModel, model), target, average, optimizer_state, updates), report
 
     @eqx.filter_jit
-    def learn(batches: Any, state: LearnerState) -> tuple[LearnerState, Report]:
+    def learn(batches: Any, state: LearnerState, planned: Array) -> tuple[LearnerState, Report]:
         dynamic, static = eqx.partition(state, eqx.is_array)
 
         def body(carry: Any, batch: Any) -> tuple[Any, Report]:
-            new, report = step(eqx.combine(carry, static), batch)
+            new, report = step(eqx.combine(carry, static), batch, planned)
             return eqx.partition(new, eqx.is_array)[0], report
 
         dynamic, reports = jax.lax.scan(body, dynamic, batches)
         return eqx.combine(dynamic, static), reports
 
-    return lambda state, batches: learn(batches, state)
+    planned = jnp.int32(total_updates)
+    return lambda state, batches: learn(batches, state, planned)
 
 
 def _where(condition: Array, chosen: Any, other: Any) -> Any:

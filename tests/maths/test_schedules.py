@@ -1,5 +1,7 @@
 """Temperatures and rates: the paper's steps, powers that neither overflow nor cancel, limits."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -64,25 +66,32 @@ def test_a_row_without_visits_is_zero_and_not_nan():
 
 
 def test_learning_rate_warms_up_then_falls_to_zero_on_a_cosine():
-    rate = learning_rate(LearnConfig(learning_rate=1.0, warmup_updates=10, schedule="cosine"), 110)
+    rate = partial(
+        learning_rate, LearnConfig(learning_rate=1.0, warmup_updates=10, schedule="cosine"), total_updates=110
+    )
     np.testing.assert_allclose([rate(0), rate(4), rate(9)], [0.1, 0.5, 1.0])
     np.testing.assert_allclose([rate(10), rate(60), rate(110), rate(500)], [1.0, 0.5, 0.0, 0.0], atol=1e-6)
 
 
 def test_a_constant_learning_rate_stays_at_its_peak():
-    rate = learning_rate(LearnConfig(learning_rate=0.3, warmup_updates=2, schedule="constant"), 100)
+    rate = partial(
+        learning_rate, LearnConfig(learning_rate=0.3, warmup_updates=2, schedule="constant"), total_updates=100
+    )
     np.testing.assert_allclose([rate(0), rate(1), rate(50), rate(10_000)], [0.15, 0.3, 0.3, 0.3], rtol=1e-6)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_learning_rate_without_warmup_starts_at_its_peak(schedule):
-    rate = learning_rate(LearnConfig(learning_rate=0.3, warmup_updates=0, schedule=schedule), 100)
+    rate = partial(
+        learning_rate, LearnConfig(learning_rate=0.3, warmup_updates=0, schedule=schedule), total_updates=100
+    )
     assert rate(0) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("total", [0, 1, 50, 100, 101])
 def test_a_run_shorter_than_the_warmup_has_a_finite_learning_rate(total):
-    rate = learning_rate(LearnConfig(warmup_updates=100), total)
-    rates = np.array([rate(i) for i in range(200)])
+    config = LearnConfig(warmup_updates=100)
+    rate = partial(learning_rate, config, total_updates=total)
+    rates = np.asarray(rate(np.arange(200)))
     assert np.isfinite(rates).all()
     assert (rates[:total] > 0).all()

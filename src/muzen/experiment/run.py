@@ -107,10 +107,10 @@ class Experiment:
         self.total_updates = int(
             max(config.env_steps - config.act.random_steps, 1) * learn.samples_per_step / learn.batch_size
         )
-        optimizer = make_optimizer(learn, max(self.total_updates, 1))
+        optimizer = make_optimizer(learn)
         model = make_model(config, self.spec, network, value_encoding, reward_encoding)
         self.learner = init_learner(model, optimizer)
-        self._learn = make_learn(learn, optimizer)
+        self._learn = make_learn(learn, optimizer, self.total_updates)
         per_turn = config.act.environments * learn.samples_per_step / learn.batch_size
         self.updates_per_call = int(np.clip(round(per_turn), 1, UPDATES_PER_CALL))
         act = config.act

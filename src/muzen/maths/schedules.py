@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
-import optax
 
 from muzen.config import LearnConfig
 from muzen.types import Array
@@ -57,24 +55,21 @@ def visit_policy(visits: Array, temperature: Array) -> Array:
     return power / jnp.maximum(power.sum(-1, keepdims=True), 1.0)
 
 
-def learning_rate(config: LearnConfig, total_updates: int) -> optax.Schedule:
+def learning_rate(config: LearnConfig, updates: Array | int, total_updates: Array | int) -> Array:
     """Linear warm-up to the peak, then constant, or a cosine to 0 at the end of training.
 
     Args:
       config: `learning_rate`, `warmup_updates` and `schedule`.
-      total_updates: gradient steps of the whole run.
+      updates: [...] gradient steps done.
+      total_updates: [] gradient steps of the whole run; may be traced, so that one program serves runs of any length.
 
     Returns:
-      A function of the number of gradient steps done; its first rate is above 0.
+      [...] the rate of the next gradient step; the first is above 0.
     """
     warmup = max(config.warmup_updates, 1)
-
-    def rate(updates: jax.typing.ArrayLike) -> jax.Array:
-        updates = jnp.asarray(updates)
-        warm = jnp.minimum(1.0, (updates + 1) / warmup)
-        if config.schedule == "constant":
-            return config.learning_rate * warm
-        progress = jnp.clip((updates - warmup) / max(total_updates - warmup, 1), 0.0, 1.0)
-        return config.learning_rate * warm * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
-
-    return rate
+    updates = jnp.asarray(updates)
+    warm = jnp.minimum(1.0, (updates + 1) / warmup)
+    if config.schedule == "constant":
+        return config.learning_rate * warm
+    progress = jnp.clip((updates - warmup) / jnp.maximum(total_updates - warmup, 1), 0.0, 1.0)
+    return config.learning_rate * warm * 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
