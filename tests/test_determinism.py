@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_experiment import same, small, table, weights
+from small_runs import same, small, table, weights
 
 import muzen
 from muzen.callbacks import Callback
@@ -153,7 +153,7 @@ sys.path.insert(0, {tests!r})
 if {processors}:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{processors}])
 import muzen
-from test_experiment import small, weights
+from small_runs import small, weights
 run = muzen.train("CartPole-v1", config=small(env_steps=400, network__width=64, learn__batch_size=128), out={out!r})
 print(hashlib.sha256(b"".join(x.tobytes() for x in weights(run.folder))).hexdigest())
 """

@@ -16,6 +16,7 @@ import gymnasium
 import jax
 import numpy as np
 import pytest
+from small_runs import SMALL, StopAt, same, small, table, weights
 
 import muzen
 from muzen.actors import Plan
@@ -25,54 +26,8 @@ from muzen.envs import make
 from muzen.errors import NonFiniteLossError, RunDamagedError, RunExistsError, RunNotFoundError
 from muzen.experiment import Experiment
 from muzen.learner import Report
-from muzen.presets import preset
 from muzen.runs import Checkpoint, RunFolder
 from muzen.types import EnvSpec, TimeStep
-
-SMALL = {
-    "env_steps": 640,
-    "act.environments": 4,
-    "act.random_steps": 64,
-    "search.simulations": 4,
-    "network.width": 16,
-    "learn.samples_per_step": 16,
-    "learn.batch_size": 32,
-    "learn.warmup_updates": 5,
-    "reanalyse.positions_per_step": 8,
-    "reanalyse.batch_size": 64,
-    "evaluate.episodes": 3,
-}
-
-
-def small(**changes) -> Config:
-    named = {name.replace("__", "."): value for name, value in changes.items()}
-    return override(preset("CartPole-v1"), SMALL | named)
-
-
-def weights(folder: Path) -> list[np.ndarray]:
-    return [np.asarray(x) for x in jax.tree.leaves(eqx.filter(muzen.load(folder).model, eqx.is_array))]
-
-
-def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
-    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-def table(folder: Path) -> list[dict]:
-    """The metrics but for the wall-clock."""
-    from muzen.runs import read_metrics
-
-    return [{name: x for name, x in row.items() if name != "seconds"} for row in read_metrics(folder)]
-
-
-class StopAt(Callback):
-    """Stops at the first report at or after a number of environment steps."""
-
-    def __init__(self, env_steps: int):
-        self.env_steps = env_steps
-
-    def on_report(self, run, row):
-        if run.env_steps >= self.env_steps:
-            run.stop("test")
 
 
 @pytest.fixture(scope="module")
@@ -366,7 +321,7 @@ def test_a_run_cut_in_two_ends_with_the_checkpoint_of_a_run_in_one(tmp_path):
 TRAIN = """
 import sys, muzen
 sys.path.insert(0, {tests!r})
-from test_experiment import small
+from small_runs import small
 config = small(env_steps={env_steps}, checkpoint_minutes=0.001)
 if {resume}:
     muzen.resume({folder!r})

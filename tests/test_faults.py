@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_experiment import StopAt, same, small, table, weights
+from small_runs import StopAt, same, small, table, weights
 from wrapped_file import WrappedFile
 
 import muzen

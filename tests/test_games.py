@@ -8,11 +8,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from small_runs import StopAt, same, small, weights
 
 import muzen
 from muzen.actors import Plan
-from muzen.callbacks import Callback
-from muzen.config import override
 from muzen.envs import make, spec_of
 from muzen.presets import preset
 from muzen.runs import Weights, read_metrics
@@ -20,39 +19,21 @@ from muzen.runs import Weights, read_metrics
 pyspiel = pytest.importorskip("pyspiel")
 
 GAME = "openspiel:pig(players=3,winscore=8,horizon=40)"
-SMALL = {
+SETTINGS = {
     "env_steps": 700,
-    "act.environments": 4,
     "act.random_steps": 100,
     "act.random_openings": 0.5,
     "act.opening_moves": 3,
-    "search.simulations": 4,
-    "network.width": 16,
-    "learn.samples_per_step": 16,
-    "learn.batch_size": 32,
-    "reanalyse.positions_per_step": 4,
-    "reanalyse.batch_size": 64,
     "evaluate.episodes": 6,
     "evaluate.curve_points": 3,
     "evaluate.curve_games": 3,
     "evaluate.opponents": "hold:4,random",
-    "checkpoint_minutes": 100.0,
 }
-
-
-class StopAt(Callback):
-    def __init__(self, steps):
-        self.steps = steps
-
-    def on_report(self, run, row):
-        if row["env_steps"] >= self.steps:
-            run.stop()
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    config = override(preset(GAME, spec_of(GAME)), SMALL)
-    return muzen.train(GAME, config=config, out=tmp_path_factory.mktemp("runs") / "pig")
+    return muzen.train(GAME, config=small(GAME, SETTINGS), out=tmp_path_factory.mktemp("runs") / "pig")
 
 
 def test_three_players_with_chance_and_no_fixed_turns_are_learned_and_measured_in_every_seat(run):
@@ -74,7 +55,7 @@ def test_the_learning_curve_of_a_game_is_against_fixed_opponents_and_the_running
 
 def test_weights_are_kept_at_every_point_of_the_learning_curve(run):
     steps = Weights(run.folder).steps()
-    assert len(steps) == 3 and steps == sorted(steps) and steps[-1] <= SMALL["env_steps"] + 4
+    assert len(steps) == 3 and steps == sorted(steps) and steps[-1] <= SETTINGS["env_steps"] + 4
     first, last = muzen.load(run.folder, step=steps[0]), muzen.load(run.folder)
     assert first.env_steps == steps[0] < last.env_steps
     pairs = zip(*(jax.tree.leaves(agent.model.network) for agent in (first, last)), strict=True)
@@ -102,12 +83,10 @@ def test_a_loaded_agent_plays_for_whoever_moves(run):
 
 
 def test_an_interrupted_game_run_ends_with_the_same_weights(run, tmp_path):
-    config = override(preset(GAME, spec_of(GAME)), SMALL)
-    muzen.train(GAME, config=config, out=tmp_path / "cut", callbacks=[StopAt(400)])
+    muzen.train(GAME, config=small(GAME, SETTINGS), out=tmp_path / "cut", callbacks=[StopAt(400)])
     resumed = muzen.resume(tmp_path / "cut")
     assert resumed.evaluation["returns"] == run.evaluation["returns"]
-    for a, b in zip(*(jax.tree.leaves(muzen.load(x.folder).model.network) for x in (run, resumed)), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert same(weights(run.folder), weights(resumed.folder))
 
 
 def test_presets_of_games_follow_from_the_game():

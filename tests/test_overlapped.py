@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import Future
 
 import pytest
-from test_experiment import StopAt, same, small, table, weights
+from small_runs import StopAt, same, small, table, weights
 
 import muzen
 from muzen.envs import make

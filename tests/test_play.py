@@ -8,6 +8,8 @@ import re
 import stat
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 pyspiel = pytest.importorskip("pyspiel")
@@ -139,6 +141,17 @@ def test_the_agent_plays_what_its_analysis_says():
     thought = game.analyse()
     assert game.reply() is thought
     assert game.moves[-1].action == thought.action
+
+
+def test_the_agent_thinks_without_noise():
+    game = session()
+    turn(game)
+    now, own = game.position.now, agent(game.name)
+    key = jax.random.key(99)  # another one: without noise it makes no difference
+    mover = np.array([now.to_play], np.int32)
+    found = own.planner.search(own.model, now.observation[None], now.legal[None], mover, key, explore=False)
+    visits = {move.action: move.visits for move in game.analyse().moves}
+    assert visits == {a: int(found.visits[0, a]) for a in visits}
 
 
 @pytest.mark.parametrize("name", ["openspiel:tic_tac_toe", "openspiel:connect_four", PIG])

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_experiment import StopAt
+import small_runs
+from small_runs import StopAt, same, weights
 
 import muzen
 from muzen.agent import Planner
@@ -25,40 +26,26 @@ from muzen.types import Prediction
 pyspiel = pytest.importorskip("pyspiel")
 
 GAME = "openspiel:tic_tac_toe"
-SMALL = {
-    "search.model": "rules",
+SETTINGS = {
     "env_steps": 600,
-    "act.environments": 4,
     "act.random_steps": 100,
-    "search.simulations": 4,
+    "search.model": "rules",
     "search.reuse_tree": True,
-    "act.resign_below": -0.3,
+    "act.resign_below": -0.1,
     "act.resign_never": 0.4,
-    "network.width": 16,
-    "learn.samples_per_step": 16,
-    "learn.batch_size": 32,
-    "reanalyse.positions_per_step": 4,
-    "reanalyse.batch_size": 64,
     "evaluate.episodes": 6,
     "evaluate.curve_points": 3,
     "evaluate.curve_games": 3,
-    "checkpoint_minutes": 100.0,
 }
 
 
 def small(**changes):
-    named = {name.replace("__", "."): value for name, value in changes.items()}
-    return override(preset(GAME, spec_of(GAME)), SMALL | named)
+    return small_runs.small(GAME, SETTINGS, **changes)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return muzen.train(GAME, config=small(), out=tmp_path_factory.mktemp("runs") / "rules")
-
-
-def same_weights(*runs):
-    networks = (muzen.load(run.folder).model.network for run in runs)
-    return all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, networks), strict=True))
 
 
 def test_policy_and_value_are_learned_and_nothing_else(run):
@@ -83,20 +70,20 @@ def test_resigning_too_early_is_a_finding():
     health, row = Health(small()), {"env_steps": 100.0, "resign_false_positives": 0.2, "resign_judged": 30.0}
     (finding,) = [found for _ in range(3) for found in health.look(row) if found.name == "resigns_too_early"]
     assert (
-        "of 30 games played on, 20% were not lost" in finding.line() and "act.resign_below (now -0.3)" in finding.line()
+        "of 30 games played on, 20% were not lost" in finding.line() and "act.resign_below (now -0.1)" in finding.line()
     )
     assert not Health(small()).look(row | {"resign_judged": 19.0})
 
 
 def test_a_run_with_the_rules_repeats_to_the_bit(run, tmp_path):
     again = muzen.train(GAME, config=small(), out=tmp_path / "again")
-    assert same_weights(run, again) and again.evaluation == run.evaluation
+    assert same(weights(run.folder), weights(again.folder)) and again.evaluation == run.evaluation
 
 
 def test_an_interrupted_run_with_the_rules_ends_with_the_same_weights(run, tmp_path):
     muzen.train(GAME, config=small(), out=tmp_path / "cut", callbacks=[StopAt(500)])
     resumed = muzen.resume(tmp_path / "cut")
-    assert same_weights(run, resumed) and resumed.evaluation == run.evaluation
+    assert same(weights(run.folder), weights(resumed.folder)) and resumed.evaluation == run.evaluation
 
 
 def test_a_loaded_agent_searches_the_rules_and_asks_for_the_state(run):
@@ -201,7 +188,15 @@ def test_a_kept_tree_comes_back_from_arrays_and_moves():
 
 
 def test_a_tree_of_other_games_is_left_alone():
-    assert kept_tree(None, [], OpenSpielSimulator(GAME)) is None
+    simulator = OpenSpielSimulator(GAME)
+    assert kept_tree(None, [], simulator) is None
+    rules = KnownRules(simulator, Opinion())
+    tree = search(rules, rules.initial(simulator.replay([[4], [4]])), jax.random.key(0), simulations=40).tree
+    # The first goes on; the second has begun anew, and its second move is one that was searched below the old root.
+    kept = kept_tree(tree, simulator.replay([[4, 0], [8, 0]]), simulator)
+    visits = records(kept)[:, 0]["visits"]
+    assert visits[0] > 0 and visits[1] == 0
+    assert kept_tree(tree, simulator.replay([[4, 0]]), simulator) is None
 
 
 class States:

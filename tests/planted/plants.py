@@ -5,6 +5,7 @@ the source has changed so that a plant no longer fits, bring the plant up to dat
 """
 
 import traps_acting
+import traps_games
 import traps_learning
 import traps_search
 import traps_targets
@@ -41,13 +42,18 @@ TRAPS = {
     29: "frame skip or sticky actions applied twice",
     30: "two-hot at the edges of the support",
     31: "a terminal root, or one without a legal action",
+    32: "a game's own rules not followed where they are searched",
+    33: "a tree reused where it does not fit",
+    34: "matches that favour someone, ratings that mislead",
+    35: "resigning learned or counted wrongly",
+    36: "what a person is told or shown in play is not so",
 }
 
 # What of a trap cannot be planted, and why.
 ABSENT = {
     8: "a root of √ΣN = 0: where nothing is visited, the best prior is taken before any score is computed",
-    13: "human play: there is none yet; an agent's own play is planted",
     29: "frame skip and sticky actions in a wrapper: Muzen wraps neither, the environment's own id says what it does",
 }
 
-PLANTS = [*traps_search.PLANTS, *traps_acting.PLANTS, *traps_targets.PLANTS, *traps_learning.PLANTS]
+FILES = (traps_search, traps_acting, traps_targets, traps_learning, traps_games)
+PLANTS = [plant for file in FILES for plant in file.PLANTS]

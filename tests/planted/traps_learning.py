@@ -66,8 +66,8 @@ PLANTS = [
         23,
         "weight decay configured and not applied by SGD",
         "learner.py",
-        "rule = optax.chain(decay, optax.sgd(schedule, momentum=0.9))",
-        "rule = optax.sgd(schedule, momentum=0.9)",
+        "rule = optax.chain(decay, optax.sgd(1.0, momentum=0.9))",
+        "rule = optax.sgd(1.0, momentum=0.9)",
         claim(LEARNER, f"{DECAY}[sgd]"),
     ),
     Plant(

@@ -1,0 +1,63 @@
+"""A whole run that takes seconds, what it left behind, and a callback that stops it: shared by the tests of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+import muzen
+from muzen.callbacks import Callback
+from muzen.config import Config, override
+from muzen.envs import spec_of
+from muzen.presets import preset
+from muzen.runs import read_metrics
+
+SMALL = {
+    "env_steps": 640,
+    "act.environments": 4,
+    "act.random_steps": 64,
+    "search.simulations": 4,
+    "network.width": 16,
+    "learn.samples_per_step": 16,
+    "learn.batch_size": 32,
+    "learn.warmup_updates": 5,
+    "reanalyse.positions_per_step": 8,
+    "reanalyse.batch_size": 64,
+    "evaluate.episodes": 3,
+}
+
+
+def small(env_id: str = "CartPole-v1", settings: Mapping[str, Any] | None = None, **changes: Any) -> Config:
+    """The preset of an environment, small; `changes` by name, with two underscores for the dot."""
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    spec = spec_of(env_id) if env_id.startswith("openspiel:") else None
+    return override(preset(env_id, spec), SMALL | dict(settings or {}) | named)
+
+
+def weights(folder: Path) -> list[np.ndarray]:
+    return [np.asarray(x) for x in jax.tree.leaves(eqx.filter(muzen.load(folder).model, eqx.is_array))]
+
+
+def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
+    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def table(folder: Path) -> list[dict]:
+    """The metrics but for the wall-clock."""
+    return [{name: x for name, x in row.items() if name != "seconds"} for row in read_metrics(folder)]
+
+
+class StopAt(Callback):
+    """Stops at the first report at or after a number of environment steps."""
+
+    def __init__(self, env_steps: int):
+        self.env_steps = env_steps
+
+    def on_report(self, run, row):
+        if run.env_steps >= self.env_steps:
+            run.stop("test")
