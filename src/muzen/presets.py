@@ -21,6 +21,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "env_steps": 200_000,
         "learn.samples_per_step": 32.0,
         "reanalyse.positions_per_step": 8.0,
+        # Returns of several hundred, paid in steps of a few: 64 units settle for hovering.
+        "network.width": 128,
         # Finer bins than a leg's touch, paid at every step, would ask for: values spread over a tenth of that.
         "value.limit": 100.0,
     },
