@@ -34,6 +34,23 @@ def processor_seconds():
     return time.process_time() + took.children_user + took.children_system
 
 
+# Files whose runs compile the same programs: one worker takes them all, so that each is compiled once.
+TOGETHER = ("test_experiment", "test_faults", "test_determinism", "test_overlapped", "test_profile")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        group = "runs" if item.path.stem in TOGETHER else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_configure(config):
+    if "not slow" in config.getoption("markexpr"):
+        # Programs that run for seconds are not worth the time of making them fast.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+
+
 spent = [0.0]  # up to the last report
 
 

@@ -111,6 +111,7 @@ def assert_same_end(folder, whole):
     assert json.loads((folder / "evaluation.json").read_bytes())["returns"] == whole.evaluation["returns"]
 
 
+@pytest.mark.slow
 def test_a_run_whose_disk_filled_up_twice_ends_with_the_same_bytes(whole, room, tmp_path):
     assert filled_up(tmp_path / "run", [0.3, 0.4], room) == 2
     assert_same_end(tmp_path / "run", whole)

@@ -9,6 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
+from small_runs import small
 
 import muzen
 from muzen import profile
@@ -73,10 +74,7 @@ def test_a_costly_network_takes_a_larger_share_of_the_search_than_a_cheap_one():
 
 
 def test_a_run_keeps_its_profile(tmp_path):
-    settings = {"search__simulations": 2, "network__width": 8, "learn__samples_per_step": 8, "learn__batch_size": 8}
-    run = muzen.train(
-        "CartPole-v1", env_steps=400, evaluate__episodes=1, out=tmp_path / "run", profile=True, **settings
-    )
+    run = muzen.train("CartPole-v1", config=small(env_steps=400), out=tmp_path / "run", profile=True)
     kept = json.loads((tmp_path / "run" / profile.FILE).read_text())
     assert kept == {"env_steps": run.evaluation["env_steps_trained"], "seconds": run.profile}
     assert all(seconds >= 0 for seconds in run.profile.values())

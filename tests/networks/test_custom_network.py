@@ -32,6 +32,7 @@ def names():
     return run((i, block) for i, block in enumerate(BLOCKS, 1) if "muzen.train" not in block)
 
 
+@pytest.mark.slow
 def test_every_block_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     defined = run(enumerate(BLOCKS, 1))

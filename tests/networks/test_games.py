@@ -187,7 +187,7 @@ def test_gradients_reach_the_heads_and_the_states_behind_them():
     config = LearnConfig(
         value_weight=0, reward_weight=0, policy_weight=0, discount_weight=0, consistency_weight=0, legal_weight=1
     )
-    gradient = eqx.filter_grad(lambda m: loss(m, m, batch, config)[0])(model).network
+    gradient = eqx.filter_jit(eqx.filter_grad(lambda m: loss(m, m, batch, config)[0]))(model).network
     for part in (gradient.legal_head, gradient.to_play_head, gradient.entry.linear, gradient.dynamics_blocks[0].out):
         assert np.abs(np.asarray(part.weight)).max() > 0
     assert np.abs(np.asarray(gradient.value_head.weight)).max() == 0

@@ -43,11 +43,12 @@ def test_shapes(players, zero_sum, per_player):
 
 def test_states_are_scaled_to_the_unit_interval_over_the_whole_state():
     net = network()
+    dynamics = eqx.filter_jit(type(net).dynamics)
     state = net.representation(10 * jax.random.normal(KEY, (4, 5, 3, 3)))
     for k in range(20):
         np.testing.assert_allclose(state.min((1, 2, 3)), 0, atol=1e-6)
         np.testing.assert_allclose(state.max((1, 2, 3)), 1, rtol=1e-6)
-        state = net.dynamics(state, jnp.full(4, k % 9))
+        state = dynamics(net, state, jnp.full(4, k % 9))
 
 
 def test_an_action_is_a_plane_with_its_cell_its_column_or_nothing_for_a_pass():
@@ -105,7 +106,7 @@ def test_every_weight_is_reached_by_a_gradient():
         )
         return sum((jnp.sin(x) * jnp.arange(x.size).reshape(x.shape)).sum() for x in parts)
 
-    for path, gradient in jax.tree_util.tree_leaves_with_path(eqx.filter_grad(total)(net)):
+    for path, gradient in jax.tree_util.tree_leaves_with_path(eqx.filter_jit(eqx.filter_grad(total))(net)):
         assert np.abs(np.asarray(gradient)).max() > 0, jax.tree_util.keystr(path)
 
 
