@@ -193,5 +193,6 @@ def test_an_unnamed_environment_gets_its_discount_from_its_length():
 
 
 def test_presets_share_how_to_learn():
-    scale = {"env_steps", "learn.samples_per_step", "reanalyse.positions_per_step", "network.width", "value.limit"}
+    scale = {"env_steps", "learn.samples_per_step", "learn.discount", "reanalyse.positions_per_step"}
+    scale |= {"value.limit", "value.bins"}
     assert all(set(settings) <= scale for settings in PRESETS.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,12 +12,13 @@ import pytest
 from small_runs import StopAt, same, small, weights
 
 import muzen
-from muzen.actors import Plan
 from muzen.envs import make, spec_of
 from muzen.presets import preset
 from muzen.runs import Weights, read_metrics
 
 pyspiel = pytest.importorskip("pyspiel")
+
+from open_spiel.python.algorithms.minimax_solver import MinimaxSolver  # noqa: E402
 
 GAME = "openspiel:pig(players=3,winscore=8,horizon=40)"
 SETTINGS = {
@@ -108,13 +110,12 @@ def exhaustive():
 
 
 class FirstLegal:
-    """Takes the first legal action: an agent and its planner in one."""
+    """An agent that takes the first legal action."""
 
-    def __init__(self):
-        self.spec, self.model, self.planner = spec_of("openspiel:tic_tac_toe"), None, self
+    spec = spec_of("openspiel:tic_tac_toe")
 
-    def plan(self, model, observation, legal, to_play, key, states):
-        return Plan(legal.argmax(1), np.zeros(legal.shape), np.zeros((len(legal), 2)))
+    def search_states(self, states):
+        return SimpleNamespace(action=np.array([state.legal_actions()[0] for state in states]))
 
 
 def walk(state, seat):
@@ -132,6 +133,25 @@ def test_the_exhaustive_check_meets_every_answer_and_counts_every_loss(seat):
     expected = walk(pyspiel.load_game("tic_tac_toe").new_initial_state(), seat)
     assert [found["win"], found["draw"], found["loss"]] == expected.tolist()
     assert found["games"] == expected.sum() and len(found["lost"]) == found["loss"] > 0
+
+
+class Minimax(FirstLegal):
+    """An agent that plays perfectly, by the values of OpenSpiel's solver."""
+
+    def __init__(self):
+        self.solver = MinimaxSolver("tic_tac_toe")
+        self.solver.solve()
+
+    def search_states(self, states):
+        values = [self.solver.action_values_from_state(state) for state in states]
+        return SimpleNamespace(action=np.array([v.argmax() for v in values]))
+
+
+def test_the_share_of_minimax_moves_is_all_for_who_plays_perfectly_and_less_for_others():
+    perfect, first = exhaustive().optimal(Minimax()), exhaustive().optimal(FirstLegal())
+    assert perfect["positions"] == perfect["optimal"] == first["positions"] == 4520
+    assert 0 < perfect["own_positions"] == perfect["own_optimal"] < 1000
+    assert 1000 < first["optimal"] < 4000 and 0 < first["own_optimal"] < first["own_positions"]
 
 
 @pytest.mark.hours

@@ -21,10 +21,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "env_steps": 200_000,
         "learn.samples_per_step": 32.0,
         "reanalyse.positions_per_step": 8.0,
-        # Returns of several hundred, paid in steps of a few: 64 units settle for hovering.
-        "network.width": 128,
+        # A landing pays after a hundred steps and more, and what it takes to begin one costs at once.
+        "learn.discount": 0.997,
         # Finer bins than a leg's touch, paid at every step, would ask for: values spread over a tenth of that.
-        "value.limit": 100.0,
+        "value.limit": 300.0,
+        "value.bins": 61,
     },
 }
 """Dotted overrides of `config.py`'s defaults, by environment id."""
