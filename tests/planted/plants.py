@@ -47,6 +47,7 @@ TRAPS = {
     34: "matches that favour someone, ratings that mislead",
     35: "resigning learned or counted wrongly",
     36: "what a person is told or shown in play is not so",
+    37: "the learning rate's schedule not followed",
 }
 
 # What of a trap cannot be planted, and why.

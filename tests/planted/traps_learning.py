@@ -355,4 +355,20 @@ PLANTS = [
         "return legal",
         claim("networks/test_model.py", "test_a_predicted_mask_never_denies_every_action"),
     ),
+    Plant(
+        37,
+        "every gradient step is as long as the longest",
+        "learner.py",
+        "rate = learning_rate(config, state.updates, planned)",
+        "rate = config.learning_rate",
+        claim("test_learner.py", "test_each_gradient_step_is_as_long_as_the_schedule_says[adam]"),
+    ),
+    Plant(
+        37,
+        "the schedule ends as if the run had no more gradient steps than its warm-up",
+        "maths/schedules.py",
+        "progress = jnp.clip((updates - warmup) / jnp.maximum(total_updates - warmup, 1), 0.0, 1.0)",
+        "progress = jnp.clip((updates - warmup) / 1, 0.0, 1.0)",
+        claim("maths/test_schedules.py", "test_learning_rate_warms_up_then_falls_to_zero_on_a_cosine"),
+    ),
 ]
