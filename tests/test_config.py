@@ -194,5 +194,5 @@ def test_an_unnamed_environment_gets_its_discount_from_its_length():
 
 def test_presets_share_how_to_learn():
     scale = {"env_steps", "learn.samples_per_step", "learn.discount", "reanalyse.positions_per_step"}
-    scale |= {"search.c_scale", "value.limit", "value.bins"}
+    scale |= {"value.limit", "value.bins"}
     assert all(set(settings) <= scale for settings in PRESETS.values())

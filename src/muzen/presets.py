@@ -23,8 +23,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "reanalyse.positions_per_step": 8.0,
         # A landing pays after a hundred steps and more, and what it takes to begin one costs at once.
         "learn.discount": 0.997,
-        # What one step gains is a smaller share of what a whole tree's values span, the further they look ahead.
-        "search.c_scale": 0.3,
         # Finer bins than a leg's touch, paid at every step, would ask for: values spread over a tenth of that.
         "value.limit": 300.0,
         "value.bins": 61,
