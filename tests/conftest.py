@@ -45,12 +45,6 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.xdist_group(group))
 
 
-def pytest_configure(config):
-    if "not slow" in config.getoption("markexpr"):
-        # Programs that run for seconds are not worth the time of making them fast.
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
-
-
 spent = [0.0]  # up to the last report
 
 

@@ -109,6 +109,7 @@ def assert_same_end(folder, whole):
     }
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_while_and_after_it_learns_ends_with_the_same_bytes(whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         deaths = lives(tmp_path / "cut", Killer(patch), iter([150, 900, 700]))
