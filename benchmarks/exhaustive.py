@@ -67,8 +67,12 @@ def outcomes(agent: Agent, seat: int) -> dict[str, Any]:
     return counts
 
 
-def optimal(agent: Agent) -> dict[str, int]:
+def optimal(agent: Agent, asked: Sequence[tuple[Any, int]]) -> dict[str, int]:
     """How many of the agent's moves are minimax moves: in all positions, and in those that its own play can lead to.
+
+    Args:
+      agent: of an OpenSpiel game of two players without chance.
+      asked: what `outcomes` found it asked in both seats.
 
     Returns:
       positions, optimal, own_positions, own_optimal.
@@ -85,7 +89,7 @@ def optimal(agent: Agent) -> dict[str, int]:
 
     states = [state for state in get_all_states(game, to_string=str).values() if not state.is_terminal()]
     every = [best(*pair) for pair in zip(states, moves_of(agent, states), strict=True)]
-    own = {str(state): best(state, action) for seat in (0, 1) for state, action in outcomes(agent, seat)["asked"]}
+    own = {str(state): best(state, action) for state, action in asked}
     return {
         "positions": len(every),
         "optimal": sum(every),
@@ -102,11 +106,12 @@ def main() -> None:
     for folder in given.folders:
         agent = muzen.load(folder, simulations=given.simulations)
         about = {"run": folder, "env_steps": agent.env_steps, "simulations": agent.planner.simulations}
+        asked: list[tuple[Any, int]] = []
         for seat in range(agent.spec.players):
             found = outcomes(agent, seat)
-            del found["asked"]
+            asked += found.pop("asked")
             print(json.dumps(about | {"seat": seat} | found), flush=True)
-        print(json.dumps(about | optimal(agent)), flush=True)
+        print(json.dumps(about | optimal(agent, asked)), flush=True)
 
 
 if __name__ == "__main__":

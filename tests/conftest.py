@@ -47,6 +47,14 @@ def pytest_collection_modifyitems(config, items):
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+@pytest.fixture(scope="module")
+def frequent_reports():
+    """Rows of the metrics table five times as often, for runs so short that they would have one or two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("muzen.experiment.run.REPORT_STEPS", 100)
+        yield
+
+
 spent = [0.0]  # up to the last report
 
 

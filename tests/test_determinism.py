@@ -62,11 +62,7 @@ class Killer:
             raise Killed
 
 
-@pytest.fixture(scope="module", autouse=True)
-def frequent_reports():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("muzen.experiment.run.REPORT_STEPS", 100)
-        yield
+pytestmark = pytest.mark.usefixtures("frequent_reports")
 
 
 @pytest.fixture(scope="module")

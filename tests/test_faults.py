@@ -24,11 +24,7 @@ from muzen.runs import Checkpoint, metrics
 SETTINGS = {"env_steps": 320, "checkpoint_minutes": 0.0}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def frequent_reports():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("muzen.experiment.run.REPORT_STEPS", 100)
-        yield
+pytestmark = pytest.mark.usefixtures("frequent_reports")
 
 
 class Disk:

@@ -148,7 +148,11 @@ class Minimax(FirstLegal):
 
 
 def test_the_share_of_minimax_moves_is_all_for_who_plays_perfectly_and_less_for_others():
-    perfect, first = exhaustive().optimal(Minimax()), exhaustive().optimal(FirstLegal())
+    module = exhaustive()
+    perfect, first = (
+        module.optimal(agent, [pair for seat in (0, 1) for pair in module.outcomes(agent, seat)["asked"]])
+        for agent in (Minimax(), FirstLegal())
+    )
     assert perfect["positions"] == perfect["optimal"] == first["positions"] == 4520
     assert 0 < perfect["own_positions"] == perfect["own_optimal"] < 1000
     assert 1000 < first["optimal"] < 4000 and 0 < first["own_optimal"] < first["own_positions"]

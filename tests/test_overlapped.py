@@ -19,11 +19,7 @@ WAIT_S = 60.0
 SHORT = {"env_steps": 320, "replay__priority_alpha": 0.6}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def frequent_reports():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("muzen.experiment.run.REPORT_STEPS", 100)
-        yield
+pytestmark = pytest.mark.usefixtures("frequent_reports")
 
 
 def overlapped(**changes):
