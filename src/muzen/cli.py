@@ -230,13 +230,17 @@ class Show:
     """The game to show, counted from 1; all of them if left out."""
     list: Flag = False
     """List the games, a line each."""
+    export: OptionalFile = None
+    """Write them for other programs instead: chess to a .pgn file, Go to an .sgf file."""
     debug: Flag = False
     """Show the whole traceback of an error."""
 
     def __call__(self) -> int:
-        from muzen.show import games_table, show
+        from muzen.show import export_games, games_table, show
 
-        if self.list:
+        if self.export is not None:
+            _say(f"wrote {export_games(self.file, self.export, game=self.game)}")
+        elif self.list:
             Console().print(games_table(self.file))
         else:
             show(self.file, game=self.game)

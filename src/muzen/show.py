@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from muzen.errors import ConfigError, RunNotFoundError
+from muzen.export import export
 from muzen.runs import GameRecord, games_folder, read_games
 from muzen.runs.games import CHANCE, SUFFIX
 from muzen.scoresheet import replay
@@ -51,9 +52,7 @@ def show(
       RunError: the file cannot be used, or its game contradicts the rules.
     """
     path, console = Path(path), console or Console(highlight=False)
-    records = read(path)
-    if game is not None and not 1 <= game <= len(records):
-        raise ConfigError(f"game: {game} is none of the games 1 to {len(records)} of {path}")
+    records = _asked_for(path, game)
     if read_key is not None:
         _step_through(records, (game or 1) - 1, console, read_key)
         return
@@ -86,6 +85,19 @@ def read(path: Path) -> list[GameRecord]:
     return records
 
 
+def export_games(path: str | Path, out: Path, *, game: int | None = None) -> Path:
+    """Write the games of a file, or one of them, to `out` in another format; returns `out`.
+
+    Raises:
+      ConfigError: there is no game of that number, or no such format for it.
+      EnvError: the library that writes the format is not installed.
+      RunError: a file cannot be used, or a game contradicts the rules.
+    """
+    records = _asked_for(Path(path), game)
+    export(records if game is None else [records[game - 1]], out)
+    return out
+
+
 def games_table(path: Path) -> Table:
     """Every game of a file as a row. Raises as `read`."""
     table = Table(box=box.SIMPLE, title=str(path))
@@ -97,6 +109,14 @@ def games_table(path: Path) -> Table:
         moves = sum(mover != CHANCE for mover in record.movers)
         table.add_row(str(number), " – ".join(record.players), str(moves), _result(record))
     return table
+
+
+def _asked_for(path: Path, game: int | None) -> list[GameRecord]:
+    """All the games of a file, if there is a game of that number. Raises as `read`, and ConfigError if there is not."""
+    records = read(path)
+    if game is not None and not 1 <= game <= len(records):
+        raise ConfigError(f"game: {game} is none of the games 1 to {len(records)} of {path}")
+    return records
 
 
 def _step_through(records: list[GameRecord], number: int, console: Console, read_key: Callable[[], str]) -> None:

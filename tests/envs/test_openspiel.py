@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
@@ -98,6 +99,45 @@ def test_chance_differs_by_seed_and_comes_as_often_as_the_game_says():
     assert np.abs(share - 1 / 6).max() < 0.06
 
 
+@pytest.mark.parametrize(("game", "own"), [("tic_tac_toe", 2), ("mnk", 2), ("connect_four", 0)])
+def test_whoever_moves_finds_its_own_stones_in_the_same_plane(game, own):
+    env, other = make(f"openspiel:{game}"), 1
+    now = env.reset(0)
+    played = {0: [], 1: []}
+    for action in (2, 0, 1):  # cells of the first row, and of connect_four the columns above its lowest row
+        played[now.to_play].append(action)
+        now = env.step(action)
+        np.testing.assert_array_equal(np.flatnonzero(now.observation[own]), sorted(played[now.to_play]))
+        np.testing.assert_array_equal(np.flatnonzero(now.observation[other]), sorted(played[1 - now.to_play]))
+
+
+def test_tiles_of_2048_have_a_plane_for_each_size():
+    env = make("openspiel:2048")
+    now, random, seen = env.reset(3), np.random.default_rng(3), set()
+    while not now.terminated:
+        board = np.reshape(env.state.observation_tensor(0), (4, 4))
+        assert now.observation.shape == (18, 4, 4)
+        np.testing.assert_array_equal(now.observation.sum(0), 1)
+        np.testing.assert_array_equal(np.where(board > 0, 2.0 ** now.observation.argmax(0), 0), board)
+        seen |= set(board.ravel())
+        now = env.step(int(random.choice(np.flatnonzero(now.legal))))
+    assert {0, 2, 4, 8, 16, 32} <= seen
+
+
+def test_points_of_pig_are_numbers():
+    env = make("openspiel:pig(players=3,winscore=40)")
+    now, random, most = env.reset(0), np.random.default_rng(0), 0
+    for _ in range(100):
+        *scores, turn = map(int, re.findall(r"\d+", str(env.state).partition("\n")[0]))
+        np.testing.assert_allclose(
+            sorted(now.observation[:4] * 40), sorted(min(score, 40) for score in (*scores, turn)), atol=1e-5
+        )
+        np.testing.assert_array_equal(now.observation[4:], np.eye(3)[now.to_play])
+        most = max(most, turn)
+        now = env.reset(1) if now.terminated else env.step(int(random.choice(np.flatnonzero(now.legal))))
+    assert most > 10 and max(scores) >= 10
+
+
 def test_the_observation_is_that_of_the_player_to_move_and_says_who_that_is():
     env = make("openspiel:tic_tac_toe")
     assert env.spec.observation_shape == (5, 3, 3)
@@ -106,7 +146,8 @@ def test_the_observation_is_that_of_the_player_to_move_and_says_who_that_is():
         now = env.step(action)
         assert now.to_play == player
         np.testing.assert_array_equal(now.observation[3:, 0, 0], [player == 0, player == 1])
-        np.testing.assert_array_equal(now.observation[:3].ravel(), env._state.observation_tensor(player))
+        planes = np.reshape(env._state.observation_tensor(player), (3, 3, 3))
+        np.testing.assert_array_equal(now.observation[:3], planes if player == 0 else planes[[0, 2, 1]])
     assert not now.legal[[0, 4, 8]].any() and now.legal.sum() == 6
 
 

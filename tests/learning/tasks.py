@@ -160,6 +160,50 @@ class Solved:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """Every position of a small OpenSpiel game of two with chance in which a move is to be made, and its exact values.
+
+    Positions are told apart by what OpenSpiel writes of them, which must say all but how long the game has lasted.
+    """
+
+    observation: np.ndarray  # [M, ...]
+    mover: np.ndarray  # [M]
+    value: np.ndarray  # [M] in the view of whoever moves, with best play of both
+    q: np.ndarray  # [M, A] of each move in the same view, chance averaged out; NaN where illegal
+
+    @classmethod
+    def of(cls, name: str) -> Expected:
+        """By value iteration over the graph of positions, chance nodes among them."""
+        env = make(name)
+        first = env.game.new_initial_state()
+        found, new = {str(first): first}, [first]
+        while new:
+            state = new.pop()
+            for action in state.legal_actions():
+                child = state.child(action)
+                if str(child) not in found:
+                    found[str(child)] = child
+                    new.append(child)
+        below = {text: [str(state.child(a)) for a in state.legal_actions()] for text, state in found.items()}
+        value = {text: state.returns()[0] for text, state in found.items()}  # player 0's
+        for _ in range(SWEEPS):
+            for text, state in found.items():
+                if state.is_chance_node():
+                    shares = dict(state.chance_outcomes())
+                    value[text] = sum(shares[a] * value[b] for a, b in zip(shares, below[text], strict=True))
+                elif not state.is_terminal():
+                    value[text] = (max, min)[state.current_player()](value[b] for b in below[text])
+        moving = {t: s for t, s in found.items() if not s.is_terminal() and not s.is_chance_node()}
+        mover = np.array([state.current_player() for state in moving.values()], np.int32)
+        sign = 1 - 2 * mover
+        q = np.full((len(moving), env.spec.num_actions), np.nan)
+        for at, (text, state) in enumerate(moving.items()):
+            q[at, state.legal_actions()] = [sign[at] * value[b] for b in below[text]]
+        observation = np.stack([env.observe(s, s.current_player()) for s in moving.values()])
+        return cls(observation, mover, sign * np.array([value[text] for text in moving]), q)
+
+
+@dataclass(frozen=True)
 class Learned:
     """What an agent makes of every state of a `Tabular` task, by its network and by its search."""
 

@@ -7,7 +7,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
-from tasks import Learned, Solved, Tabular, corridors, learned, random_task, unrolled
+from tasks import Expected, Learned, Solved, Tabular, corridors, learned, random_task, unrolled
 
 from muzen import learner
 
@@ -111,3 +111,25 @@ def test_a_game_of_two_is_learned_to_its_minimax_solution(tmp_path):
     after = agent.model.recurrent(jax.tree.map(lambda x: np.asarray(x)[at], said.state), action.astype(np.int32))
     np.testing.assert_allclose(after.reward, game.reward[at, action], atol=TOLERANCE)
     np.testing.assert_allclose(after.discount, ~game.over[at, action], atol=TOLERANCE)
+
+
+CHANCE = "openspiel:pig(diceoutcomes=2,winscore=4)"
+PIG = {"env_steps": 12_000, "act.random_steps": 1_500, "learn.learning_rate": 2e-3}
+# What self-play learns of a game of chance is a mean over its games, and its players explore.
+ROUGHLY = 0.3
+
+
+def test_a_game_of_chance_is_learned_to_its_expected_values_whoever_moves_next(tmp_path):
+    """Half of all rolls end the turn: what a roll is worth is a mean over positions of both players."""
+    pytest.importorskip("pyspiel")
+    agent, game = learned(CHANCE, tmp_path / "run", PIG).agent(), Expected.of(CHANCE)
+    every, legal = np.arange(len(game.mover)), ~np.isnan(game.q)
+    said = agent.model.initial(game.observation, game.mover)
+    np.testing.assert_allclose(np.asarray(said.value)[every, game.mover], game.value, atol=ROUGHLY)
+    for action in range(game.q.shape[1]):
+        after = agent.model.recurrent(said.state, np.full(len(every), action, np.int32))
+        worth = np.asarray(after.reward + after.discount[:, None] * after.value)[every, game.mover]
+        np.testing.assert_allclose(worth[legal[:, action]], game.q[legal[:, action], action], atol=ROUGHLY)
+    plan = agent.planner.plan(agent.model, game.observation, legal, game.mover, jax.random.key(0))
+    lost = np.nanmax(game.q, axis=1) - game.q[every, plan.action]
+    assert lost.max() < ROUGHLY and lost.mean() < 0.02

@@ -24,9 +24,13 @@ class OpenSpielEnvironment:
     """Adapts an OpenSpiel game: observations of the player to move, rewards per player, chance from the episode's seed.
 
     The observation is OpenSpiel's tensor as the player to move sees it; where there are several players, P entries
-    or planes are put after it that say who moves, for most tensors don't tell. A step's reward is what it and the
-    chance that followed added to each player's return. A finished game shows its last state as the next player in
-    turn would see it.
+    or planes are put after it that say who moves, for most tensors don't tell. Where the tensor has a plane of stones
+    for each of two players (`_STONES`), the player to move finds its own in the first player's plane, as AlphaZero does
+    (arXiv:1712.01815, table S1): one thing is then to be learned, not the same for either colour. A few tensors are
+    written in another way (`_REWRITTEN`).
+
+    A step's reward is what it and the chance that followed added to each player's return. A finished game shows its
+    last state as the next player in turn would see it.
 
     Args:
       name: `openspiel:GAME` or `openspiel:GAME(parameter=value,...)`.
@@ -48,6 +52,8 @@ class OpenSpielEnvironment:
         self._all_legal.setflags(write=False)
         self._state: Any = None
         self._observer = _observer(self.game)
+        self._rewrite = _REWRITTEN.get(_short_name(name), lambda tensor: tensor)
+        self._stones = _STONES.get(_short_name(name))
         self._random = np.random.default_rng(0)
         self._returns = np.zeros(self.spec.players)
         self._to_play = 0
@@ -117,11 +123,15 @@ class OpenSpielEnvironment:
         seen = np.zeros(self.spec.observation_shape, np.float32)
         flat = seen.reshape(-1)
         if self._observer is None:
-            tensor = state.observation_tensor(player)
-            flat[: len(tensor)] = tensor
+            tensor = np.asarray(state.observation_tensor(player))
         else:
             self._observer.set_from(state, player)
-            flat[: self._observer.tensor.size] = self._observer.tensor
+            tensor = self._observer.tensor
+        tensor = self._rewrite(tensor.reshape(self.game.observation_tensor_shape()))
+        flat[: tensor.size] = tensor.reshape(-1)
+        if self._stones is not None and player == 1:
+            first, second = self._stones
+            seen[[first, second]] = seen[[second, first]]
         if self.spec.players > 1:
             # Who moves: whole planes before a board, one number of a flat vector.
             size = flat.size // len(seen) if seen.ndim == 3 else 1
@@ -143,8 +153,7 @@ def load_game(name: str) -> Any:
         import pyspiel
     except ModuleNotFoundError as error:
         raise EnvError(f'{name}: OpenSpiel is not installed; run: pip install "muzen[games]"') from error
-    text = name.removeprefix(PREFIX)
-    short = text.partition("(")[0].strip()
+    text, short = name.removeprefix(PREFIX), _short_name(name)
     kinds = {kind.short_name: kind for kind in pyspiel.registered_games()}
     if short not in kinds:
         nearest = difflib.get_close_matches(short.lower().replace("-", "_"), kinds, n=3)
@@ -167,6 +176,11 @@ def load_game(name: str) -> Any:
         reason = str(error).partition("\n")[0]
         raise EnvError(f"{name}: OpenSpiel refuses it: {reason}; its parameters: {takes}") from error
     return game
+
+
+def _short_name(name: str) -> str:
+    """'tic_tac_toe' of 'openspiel:tic_tac_toe(...)'."""
+    return name.removeprefix(PREFIX).partition("(")[0].strip()
 
 
 def _refuse_unlearnable(name: str, game: Any) -> None:
@@ -220,6 +234,23 @@ def _square(cells: np.ndarray) -> list[np.ndarray]:
     return turned + [np.fliplr(board) for board in turned]
 
 
+# Planes of the first and of the second player's stones, where OpenSpiel's tensor is the same for both players.
+_STONES = {"tic_tac_toe": (2, 1), "mnk": (2, 1), "connect_four": (0, 1)}
+
+
+def _tiles(board: np.ndarray) -> np.ndarray:
+    """[H, W] powers of two, or 0 -> [18, H, W], a plane for each: how tiles merge does not depend on size."""
+    return (np.log2(np.maximum(board, 1)) == np.arange(18)[:, None, None]).astype(np.float32)
+
+
+def _points(scores: np.ndarray) -> np.ndarray:
+    """[N, S + 1] rows with a 1 where the score is -> [N] shares of S: a point more or less matters little."""
+    return scores.argmax(1) / (scores.shape[1] - 1)
+
+
+# What is shown in place of a tensor that a network would learn from slowly.
+_REWRITTEN: dict[str, Callable[[np.ndarray], np.ndarray]] = {"2048": _tiles, "pig": _points}
+
 # Which turns of the board leave a game as it is; of Othello's first position only these four do.
 _TURNS: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
     "tic_tac_toe": _square,
@@ -233,7 +264,7 @@ _TURNS: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
 @functools.lru_cache(maxsize=64)
 def _symmetries(name: str) -> tuple[Symmetry, ...]:
     """The symmetries that a game declares, the identity first; none where it declares none."""
-    spec, short = _spec(name), name.removeprefix(PREFIX).partition("(")[0].strip()
+    spec, short = _spec(name), _short_name(name)
     if short not in _TURNS or len(spec.observation_shape) != 3:
         return ()
     planes, height, width = spec.observation_shape
@@ -258,6 +289,8 @@ def _spec(name: str) -> EnvSpec:
     game = load_game(name)
     players = game.num_players()
     shape = tuple(game.observation_tensor_shape())
+    if (rewrite := _REWRITTEN.get(_short_name(name))) is not None:
+        shape = rewrite(np.zeros(shape, np.float32)).shape
     if players > 1:
         # Who moves: as planes before a board, otherwise as numbers after a flat vector.
         shape = (shape[0] + players, *shape[1:]) if len(shape) == 3 else (int(np.prod(shape)) + players,)

@@ -90,6 +90,9 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
     reward = reward_encoding or make_encoding(config.reward, limit=1.0)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     learned = config.search.model == "learned"
+    # Seen by the player to move, a number means something only where a position says for certain who that is: after a
+    # roll of dice that may pass the turn, the mean of one player's gain and the other's is nobody's.
+    shared = spec.zero_sum and spec.alternating
     if network is None:
         network = make_network(
             config.network,
@@ -99,7 +102,7 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
             reward.bins,
             spec.players,
             key,
-            zero_sum=spec.zero_sum,
+            zero_sum=shared,
             learn_legal=learned and config.network.learn_legal and not spec.always_legal,
             learn_to_play=learned and not spec.alternating,
         )
@@ -113,7 +116,7 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
         num_actions=spec.num_actions,
         players=spec.players,
         learn_discount=config.learn.learn_discount,
-        zero_sum=spec.zero_sum,
+        zero_sum=shared,
         observation_mean=jnp.zeros(spec.observation_shape),
         observation_std=jnp.ones(spec.observation_shape),
     )

@@ -24,8 +24,8 @@ class TurnState(NamedTuple):
 class NetworkModel(eqx.Module):
     """A network in the clothes of `types.Model`: what search, learner and agent hold.
 
-    In a zero-sum game of two players the network says one number, for the player to move, and it is written as
-    (v, −v); a reward is seen by the player who acted. In any other game it says a number for each player. Nothing
+    In a zero-sum game of two players in turn the network says one number, for the player to move, and it is written
+    as (v, −v); a reward is seen by the player who acted. In any other game it says a number for each player. Nothing
     else in Muzen flips a sign.
 
     Attributes:
