@@ -16,7 +16,7 @@ from muzen.envs.gymnasium import supported_action_space, supported_observation_s
 from muzen.envs.trial import Trial, failure_of, first_difference, play_randomly, trajectory
 from muzen.errors import UnsupportedSpaceError
 from muzen.networks import is_convolutional
-from muzen.presets import GAMES, PRESETS, preset
+from muzen.presets import has_preset, preset
 from muzen.types import Environment, EnvSpec
 
 Severity = Literal["ok", "warning", "error"]
@@ -297,7 +297,7 @@ def _seeding_findings(env: EnvLike, made: Any, name: str, seed: int) -> list[Fin
             findings.append(Finding("warning", "seeding", text, way_out))
         elif all(first_difference(first, trajectory(adapted, seed + i, _COMPARED_STEPS)) is None for i in range(1, 6)):
             text = "six seeds gave one and the same trajectory"
-            if isinstance(adapted, OpenSpielEnvironment) and not adapted.has_chance:
+            if isinstance(adapted, OpenSpielEnvironment) and not adapted.spec.chance:
                 findings.append(Finding("ok", "seeding", "a game without chance: the same moves are the same game"))
                 return
             findings.append(
@@ -340,9 +340,7 @@ def _uses(spec: EnvSpec, config: Config | None) -> tuple[str, ...]:
     if config is not None:
         source = "the settings given"
     else:
-        source = (
-            f"the preset {spec.id}" if spec.id in PRESETS or spec.id in GAMES else "defaults, adapted to its spaces"
-        )
+        source = f"the preset {spec.id}" if has_preset(spec.id) else "defaults, adapted to its spaces"
     network, learn, search = settings.network, settings.learn, settings.search
     shape = f"{int(np.prod(spec.observation_shape))} numbers"
     if len(spec.observation_shape) == 3:

@@ -80,7 +80,8 @@ def _checks(row: dict[str, float], config: Config) -> Iterable[Finding]:
             f"check the observations with `muzen check`, then change learn.learning_rate (now {learn.learning_rate}) "
             f"or raise learn.value_weight (now {learn.value_weight})",
         )
-    if get("reward_spread", 1.0) == 0 and get("terminations", 1.0) == 0 and row["env_steps"] > 1000:
+    one_is_over = get("episodes", 1.0) > 0
+    if one_is_over and get("reward_spread", 1.0) == 0 and get("terminations", 1.0) == 0 and row["env_steps"] > 1000:
         yield Finding(
             "rewards_never_seen",
             f"every one of {row['env_steps']:.0f} rewards was {row.get('reward_mean', 0.0):g} "

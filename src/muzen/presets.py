@@ -32,8 +32,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 GAMES: dict[str, dict[str, Any]] = {
     "openspiel:tic_tac_toe": {
-        "env_steps": 60_000,
-        "learn.samples_per_step": 64.0,
+        "env_steps": 400_000,
+        "learn.samples_per_step": 8.0,
         # A 3x3 convolution sees all of this board at once: an MLP does the same, faster.
         "network.kind": "mlp",
         "network.width": 128,
@@ -41,16 +41,29 @@ GAMES: dict[str, dict[str, Any]] = {
         "act.random_openings": 0.7,
         "act.opening_moves": 6,
     },
-    "openspiel:connect_four": {"env_steps": 200_000, "learn.samples_per_step": 16.0},
-    "openspiel:mancala": {"env_steps": 100_000, "learn.samples_per_step": 16.0},
-    "openspiel:pig": {"env_steps": 100_000, "learn.samples_per_step": 16.0},
+    "openspiel:connect_four": {"env_steps": 400_000},
+    "openspiel:mancala": {"env_steps": 800_000, "network.width": 128},
+    "openspiel:pig": {"env_steps": 1_500_000},
     "openspiel:2048": {"env_steps": 200_000, "learn.samples_per_step": 16.0, "learn.discount": 0.999},
 }
-"""The same by game, on top of what the game itself tells."""
+"""The same by game, whatever its parameters, on top of what the game itself tells."""
+
+# Games of several with chance, on top of those without: an outcome says little of one move.
+_DICE: dict[str, Any] = {
+    "learn.td_lambda": 0.9,
+    "learn.correct_off_policy": False,
+    "learn.samples_per_step": 2.0,
+    "act.environments": 64,
+    "act.random_openings": 0.0,
+    "reanalyse.positions_per_step": 0.5,
+    "replay.max_steps": 200_000,
+    "search.c_scale": 1.0,
+}
 
 _LONG_EPISODE = 1_000  # environment steps
 _LONGEST_RETURN = 512  # plies that a game's outcome is carried back over; beyond, search values stand in
 _OUTCOME_BINS = 23  # spaced by a tenth of the largest return, one beyond it on each side
+_OPENING_MOVES = 30
 _SAMPLED_MOVES = 30  # the paper's, for board games
 
 
@@ -66,8 +79,18 @@ def preset(env_id: str, spec: EnvSpec | None = None) -> Config:
     """
     named = PRESETS.get(env_id)
     if named is None:
-        named = ({} if spec is None else _derived(spec)) | GAMES.get(env_id, {})
+        named = ({} if spec is None else _derived(spec)) | GAMES.get(_game(env_id), {})
     return override(Config(env_id), named)
+
+
+def has_preset(env_id: str) -> bool:
+    """Whether something is set for this environment by name."""
+    return env_id in PRESETS or _game(env_id) in GAMES
+
+
+def _game(env_id: str) -> str:
+    """'openspiel:pig' of 'openspiel:pig(players=3)'."""
+    return env_id.partition("(")[0].strip()
 
 
 def _derived(spec: EnvSpec) -> dict[str, Any]:
@@ -77,6 +100,10 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
         settings["learn.discount"] = 1.0  # a game pays at its end, however late
         # The outcome is the value target, as in the paper.
         settings |= {"learn.td_lambda": 1.0, "learn.n_step": min(spec.max_episode_steps or 1, _LONGEST_RETURN)}
+        # Every position of a game has the same target, its outcome: many games are needed, not many looks at each.
+        settings |= {"act.environments": 32, "learn.samples_per_step": 4.0, "reanalyse.positions_per_step": 1.0}
+        # Good players meet few positions; an opponent who is none leads to the others.
+        settings |= {"act.random_openings": 0.8, "act.opening_moves": _OPENING_MOVES}
         # An opponent explores already.
         settings |= {"act.temperature_last": 1.0, "act.blind_temperature": 1.0, "act.blind_hold_steps": 1.0}
         settings |= {"act.sample_moves": _SAMPLED_MOVES, "search.temperature_end": 1.0}
@@ -85,9 +112,15 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
         if spec.largest_return is not None:  # outcomes are few and bounded
             settings |= {f"{name}.transform": False for name in ("value", "reward")}
             settings |= {f"{name}.bins": _OUTCOME_BINS for name in ("value", "reward")}
+        if spec.chance:
+            settings |= _DICE
     elif spec.max_episode_steps is not None and spec.max_episode_steps >= _LONG_EPISODE:
         settings["learn.discount"] = 0.997  # the paper's, where episodes are long
     if len(spec.observation_shape) == 3:  # planes: a mean for each cell would hide what cells have in common
         settings["network.normalise_observations"] = False
-    settings["search.max_considered"] = max(2, min(16, spec.num_actions))
+    settings["search.max_considered"] = considered = max(2, min(16, spec.num_actions))
+    if spec.chance:
+        # One look at what each action leads to on average, and none beyond it. The model has no chance nodes: which
+        # actions follow tells it what the dice showed, so that a deeper search would take the lucky throws for granted.
+        settings |= {"search.simulations": considered, "learn.unroll_steps": 1}
     return settings

@@ -50,13 +50,13 @@ def openings(env: OpenSpielEnvironment, count: int, seed: int, plies: tuple[int,
       seed: they follow from it.
       plies: moves by players, at least and at most; None: `OPENING_PLIES`, or none in a game of chance.
     """
-    low, high = plies or ((0, 0) if env.has_chance else OPENING_PLIES)
+    low, high = plies or ((0, 0) if env.spec.chance else OPENING_PLIES)
     found: list[Opening] = []
     seen: set[Any] = set()
     for number in range(count):
         own = episode_seed(seed, _WORKER, 0, number)
         random = np.random.default_rng([own, _OPENING])
-        chosen, repeated = (), not env.has_chance
+        chosen, repeated = (), not env.spec.chance
         for _ in range(_ATTEMPTS):
             actions, now = [], env.reset(own)
             for _ in range(random.integers(low, high + 1)):

@@ -34,6 +34,7 @@ class EnvSpec:
       always_legal: true if every action is legal in every state.
       zero_sum: of two players, true if one gains what the other loses; says nothing of other numbers of players.
       alternating: true if players move strictly in turn; otherwise who moves next must be learned.
+      chance: of a game, true if anything but the players' moves decides how it goes on.
       largest_return: largest |return| that a player of a game can have, or None where it is not known.
     """
 
@@ -47,6 +48,7 @@ class EnvSpec:
     always_legal: bool = True
     zero_sum: bool = True
     alternating: bool = True
+    chance: bool = False
     largest_return: float | None = None
 
 

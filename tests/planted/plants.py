@@ -48,6 +48,7 @@ TRAPS = {
     35: "resigning learned or counted wrongly",
     36: "what a person is told or shown in play is not so",
     37: "the learning rate's schedule not followed",
+    38: "chance averaged over what cannot be averaged, or taken for granted",
 }
 
 # What of a trap cannot be planted, and why.

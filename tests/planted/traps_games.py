@@ -160,4 +160,20 @@ PLANTS = [
         "if False:",
         claim("test_play.py", "test_a_game_of_points_has_values_and_no_chance_to_win"),
     ),
+    Plant(
+        38,
+        "the mover's value where chance decides who moves",
+        "experiment/parts.py",
+        "shared = spec.zero_sum and spec.alternating",
+        "shared = spec.zero_sum",
+        claim("test_chance.py", "test_values_are_shared_only_where_it_is_certain_who_moves[pig-2]"),
+    ),
+    Plant(
+        38,
+        "a deterministic model searched beyond the next throw",
+        "presets.py",
+        '"search.simulations": considered, ',
+        "",
+        claim("test_chance.py", "test_a_game_of_chance_is_searched_one_move_deep[pig]"),
+    ),
 ]

@@ -59,11 +59,6 @@ class OpenSpielEnvironment:
         self._to_play = 0
 
     @property
-    def has_chance(self) -> bool:
-        """Whether anything but the players' moves decides how a game goes."""
-        return bool(self.game.max_chance_outcomes())
-
-    @property
     def state(self) -> Any:
         """The `pyspiel.State` of the game that is going on, to look at or to clone; None where none is."""
         return self._state
@@ -306,6 +301,7 @@ def _spec(name: str) -> EnvSpec:
         always_legal=False,
         zero_sum=game.get_type().utility == pyspiel.GameType.Utility.ZERO_SUM,
         alternating=players == 1 or _takes_turns(game),
+        chance=bool(game.max_chance_outcomes()),
         largest_return=float(max(map(abs, utilities))) if known else None,
     )
 

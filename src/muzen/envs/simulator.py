@@ -35,7 +35,7 @@ class OpenSpielSimulator:
         Raises:
           UnsupportedSpaceError: it has chance.
         """
-        if self._env.has_chance:
+        if self.spec.chance:
             # One outcome for each edge would let a search pick the luckiest one: its values would be no expectation.
             raise UnsupportedSpaceError(f"{self.name}: has chance, and a search with its rules has no chance nodes yet")
 
