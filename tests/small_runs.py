@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from muzen.callbacks import Callback
 from muzen.config import Config, override
 from muzen.envs import spec_of
 from muzen.presets import preset
-from muzen.runs import read_metrics
+from muzen.runs import Checkpoint, read_metrics
 
 SMALL = {
     "env_steps": 640,
@@ -50,6 +51,16 @@ def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 def table(folder: Path) -> list[dict]:
     """The metrics but for the wall-clock."""
     return [{name: x for name, x in row.items() if name != "seconds"} for row in read_metrics(folder)]
+
+
+def assert_same_end(folder: Path, whole: muzen.Run) -> None:
+    """The run in `folder` ended to the bit as `whole` did: weights, table, all that a resumed run would go on from."""
+    assert same(weights(folder), weights(whole.folder))
+    assert table(folder) == table(whole.folder)
+    ended, expected = (Checkpoint(path).load() for path in (folder, whole.folder))
+    assert ended.state | {"seconds": 0} == expected.state | {"seconds": 0}
+    assert ended.replay_manifest == expected.replay_manifest
+    assert json.loads((folder / "evaluation.json").read_bytes()) == json.loads(json.dumps(whole.evaluation))
 
 
 class StopAt(Callback):

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_runs import same, small, table, weights
+from small_runs import assert_same_end, small
 
 import muzen
 from muzen.callbacks import Callback
@@ -92,17 +92,6 @@ def lives(folder, killer, between):
             unborn = False
         except RunNotFoundError:
             assert unborn, "a run that had a checkpoint has none any more"
-
-
-def assert_same_end(folder, whole):
-    assert same(weights(folder), weights(whole.folder))
-    assert table(folder) == table(whole.folder)
-    ended, expected = (Checkpoint(path).load() for path in (folder, whole.folder))
-    assert ended.state | {"seconds": 0} == expected.state | {"seconds": 0}
-    assert ended.replay_manifest == expected.replay_manifest
-    assert json.loads((folder / "evaluation.json").read_bytes()) == whole.evaluation | {
-        "ci95": list(whole.evaluation["ci95"])
-    }
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import gymnasium
 import jax
 import numpy as np
 import pytest
-from small_runs import SMALL, StopAt, same, small, table, weights
+from small_runs import SMALL, StopAt, assert_same_end, same, small, table, weights
 
 import muzen
 from muzen.actors import Plan
@@ -66,9 +66,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
     assert stopped.stopped == "test" and not stopped.evaluation
     resumed = muzen.resume(tmp_path / "d")
     assert resumed.stopped == "finished"
-    assert same(weights(finished.folder), weights(resumed.folder))
-    assert table(finished.folder) == table(resumed.folder)
-    assert resumed.evaluation == finished.evaluation
+    assert_same_end(resumed.folder, finished)
 
 
 @pytest.fixture
@@ -379,4 +377,4 @@ def test_kill_at_any_moment_leaves_a_run_that_resumes_to_the_same_bytes(finished
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert kills > 0
-    assert same(weights(folder), weights(finished.folder))
+    assert_same_end(folder, finished)

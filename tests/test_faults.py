@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_runs import StopAt, same, small, table, weights
+from small_runs import StopAt, assert_same_end, same, small, weights
 from wrapped_file import WrappedFile
 
 import muzen
@@ -99,12 +98,6 @@ def filled_up(folder, shares, room):
         assert not list(folder.rglob("*.tmp")), "what was half written takes up the full disk"
         if share > 0.05:
             assert Checkpoint(folder).load().state["env_steps"] > 0
-
-
-def assert_same_end(folder, whole):
-    assert same(weights(folder), weights(whole.folder))
-    assert table(folder) == table(whole.folder)
-    assert json.loads((folder / "evaluation.json").read_bytes())["returns"] == whole.evaluation["returns"]
 
 
 @pytest.mark.slow

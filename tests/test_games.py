@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from small_runs import StopAt, same, small, weights
+from small_runs import StopAt, assert_same_end, small
 
 import muzen
 from muzen.envs import make, spec_of
@@ -86,9 +86,7 @@ def test_a_loaded_agent_plays_for_whoever_moves(run):
 
 def test_an_interrupted_game_run_ends_with_the_same_weights(run, tmp_path):
     muzen.train(GAME, config=small(GAME, SETTINGS), out=tmp_path / "cut", callbacks=[StopAt(400)])
-    resumed = muzen.resume(tmp_path / "cut")
-    assert resumed.evaluation["returns"] == run.evaluation["returns"]
-    assert same(weights(run.folder), weights(resumed.folder))
+    assert_same_end(muzen.resume(tmp_path / "cut").folder, run)
 
 
 def test_presets_of_games_follow_from_the_game():
