@@ -249,6 +249,32 @@ SYMMETRIC = {
 }
 
 
+def test_the_symmetries_of_2048_commute_with_its_rules():
+    """Chance is turned too: of all tiles that may appear, the one that makes the turned board."""
+    env = make("openspiel:2048")
+    assert len({tuple(s.action) for s in env.symmetries}) == len(env.symmetries) == 8
+    random = np.random.default_rng(0)
+
+    def board(state):
+        return env.observe(state, 0).ravel()
+
+    for symmetry in env.symmetries:
+        state, turned = env.game.new_initial_state(), env.game.new_initial_state()
+        for _ in range(60):
+            if state.is_chance_node():
+                state.apply_action(int(random.choice([outcome for outcome, _ in state.chance_outcomes()])))
+                wanted = board(state)[symmetry.observation]
+                children = map(turned.child, turned.legal_actions())
+                turned = next(child for child in children if np.array_equal(board(child), wanted))
+            else:
+                assert set(turned.legal_actions()) == set(symmetry.action[state.legal_actions()])
+                action = int(random.choice(state.legal_actions()))
+                state.apply_action(action)
+                turned.apply_action(int(symmetry.action[action]))
+                assert turned.rewards() == state.rewards()
+                np.testing.assert_array_equal(board(turned), board(state)[symmetry.observation])
+
+
 @pytest.mark.parametrize(("game", "count"), SYMMETRIC.items())
 def test_a_declared_symmetry_commutes_with_the_rules(game, count):
     env, turned_env = make(f"openspiel:{game}"), make(f"openspiel:{game}")

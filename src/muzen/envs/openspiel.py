@@ -253,7 +253,10 @@ _TURNS: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
     "go": _square,
     "othello": lambda cells: [cells, np.rot90(cells, 2), cells.T, np.rot90(cells, 2).T],
     "connect_four": lambda cells: [cells, np.fliplr(cells)],
+    "2048": _square,
 }
+# Where actions are directions in place of cells or columns: what each adds to row and column.
+_DIRECTIONS = {"2048": ((-1, 0), (0, 1), (1, 0), (0, -1))}
 
 
 @functools.lru_cache(maxsize=64)
@@ -267,13 +270,25 @@ def _symmetries(name: str) -> tuple[Symmetry, ...]:
     found = []
     for turned in _TURNS[short](cells):
         observation = (np.arange(planes)[:, None] * cells.size + turned.reshape(-1)).reshape(-1)
-        if spec.num_actions == width:
+        if short in _DIRECTIONS:
+            action = _turned_directions(_DIRECTIONS[short], turned)
+        elif spec.num_actions == width:
             action = np.argsort(turned[0])
         else:
             # What was in cell turned[i] is in cell i; a pass stays a pass.
             action = np.append(np.argsort(turned.reshape(-1)), np.arange(cells.size, spec.num_actions))
         found.append(Symmetry(observation, action))
     return tuple(found)
+
+
+def _turned_directions(directions: tuple[tuple[int, int], ...], turned: np.ndarray) -> np.ndarray:
+    """[A] which direction each one becomes where what was in cell turned[i] is in cell i."""
+    place = {int(cell): where for where, cell in np.ndenumerate(turned)}
+    width, new = turned.shape[1], []
+    for down, right in directions:
+        (row, column), (next_row, next_column) = place[width + 1], place[(1 + down) * width + 1 + right]
+        new.append(directions.index((next_row - row, next_column - column)))
+    return np.array(new)
 
 
 @functools.lru_cache(maxsize=64)
