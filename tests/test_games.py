@@ -98,6 +98,12 @@ def test_presets_of_games_follow_from_the_game():
     assert solitary.learn.discount == 0.999 and solitary.value.transform
 
 
+def test_the_preset_of_a_game_holds_whatever_its_parameters():
+    named, other = (f"openspiel:{game}" for game in ("pig", "pig(players=3,winscore=30)"))
+    assert preset(other, spec_of(other)).env_steps == preset(named, spec_of(named)).env_steps == 1_500_000
+    assert any(f"the preset {other}" in line for line in muzen.check(other, steps=50).uses)
+
+
 def exhaustive():
     path = Path(__file__).parents[1] / "benchmarks" / "exhaustive.py"
     found = importlib.util.spec_from_file_location("exhaustive", path)

@@ -313,6 +313,19 @@ def test_one_call_of_many_steps_equals_as_many_calls():
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
+def test_a_gradient_step_compiled_beforehand_is_the_same_to_the_bit_and_for_its_shapes_only():
+    (begun, learn), batches = stepping(), sample(filled_replay(terminated=True), STEPPED, count=2)
+    rule = make_optimizer(STEPPED)
+    early = make_learn(STEPPED, rule, 100)
+    early.compile(init_learner(make_model(), rule), sample(filled_replay(terminated=False), STEPPED, count=2))
+    expected, _ = learn(begun, batches)
+    ended, _ = early(begun, batches)
+    for a, b in zip(leaves(ended.model), leaves(expected.model), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(TypeError, match="compiled"):
+        early(begun, jax.tree.map(lambda x: x[:1], batches))
+
+
 @pytest.mark.parametrize("name", ["adam", pytest.param("sgd", marks=pytest.mark.slow)])
 def test_each_gradient_step_is_as_long_as_the_schedule_says(name):
     batches, moved = sample(filled_replay(terminated=True), STEPPED), {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import equinox as eqx
@@ -245,7 +244,21 @@ def _entropy_share(policy: Array) -> Array:
     return entropy.mean() / jnp.log(max(policy.shape[-1], 2))
 
 
-def make_learn(config: LearnConfig, optimizer: optax.GradientTransformation, total_updates: int) -> Callable:
+class Learn:
+    """What `make_learn` makes: `learn(state, batches) -> (state, Report)`."""
+
+    def __init__(self, program: Any, total_updates: int):
+        self._program, self._planned = program, jnp.int32(total_updates)
+
+    def __call__(self, state: LearnerState, batches: Any) -> tuple[LearnerState, Report]:
+        return self._program(batches, state, self._planned)
+
+    def compile(self, state: LearnerState, batches: Any) -> None:
+        """Compile it for arguments of these shapes, which every later call must have; in any thread."""
+        self._program = self._program.lower(batches, state, self._planned).compile()
+
+
+def make_learn(config: LearnConfig, optimizer: optax.GradientTransformation, total_updates: int) -> Learn:
     """`learn(state, batches) -> (state, Report)`: one gradient step per entry of the batches' leading axis, in one
     XLA program, the same for every `total_updates`. Every entry of the report keeps that leading axis.
 
@@ -286,8 +299,7 @@ def make_learn(config: LearnConfig, optimizer: optax.GradientTransformation, tot
         dynamic, reports = jax.lax.scan(body, dynamic, batches)
         return eqx.combine(dynamic, static), reports
 
-    planned = jnp.int32(total_updates)
-    return lambda state, batches: learn(batches, state, planned)
+    return Learn(learn, total_updates)
 
 
 def _where(condition: Array, chosen: Any, other: Any) -> Any:

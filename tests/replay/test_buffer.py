@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,22 @@ def test_each_batch_has_its_own_largest_weight_of_one_and_beta_zero_means_no_wei
         weight = replay.sample(5, 20, **OPTIONS).weight
         np.testing.assert_array_equal(weight.max(1), 1)
         assert (weight.min() < 1) == (beta > 0)
+
+
+@pytest.mark.parametrize("always_legal", [True, False])
+@pytest.mark.parametrize("players", [1, 2])
+@pytest.mark.parametrize("bootstrap_observation", [True, False])
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+def test_blank_batches_have_the_shapes_and_types_of_sampled_ones(always_legal, players, bootstrap_observation, alpha):
+    spec = replace(spec_of(), players=players, always_legal=always_legal)
+    lanes = random_lanes(np.random.default_rng(1), 2, 40, players, 3)
+    replay = filled(lanes, spec, 60, priority_alpha=alpha)
+    asked = {"unroll_steps": 2, "bootstrap_observation": bootstrap_observation}
+    sampled, blank = replay.sample(3, 4, n_step=2, discount=0.9, **asked), replay.blank(3, 4, **asked)
+    for name, x in sampled._asdict().items():
+        other = getattr(blank, name)
+        assert (x is None) == (other is None), name
+        assert x is None or (x.shape, x.dtype) == (other.shape, other.dtype), name
 
 
 def test_uniform_sampling_has_weights_of_one():

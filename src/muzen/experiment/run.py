@@ -307,6 +307,17 @@ class Experiment:
                 self.learner, reports = self._updates(self.learner, [batches])
             self._take_in(batches, reports[0])
 
+    def _compile(self, learner: ThreadPoolExecutor) -> Future[None]:
+        """Compile the gradient step in the learner's thread, while the first environment steps are taken."""
+        config = self.learning
+        batches = self.replay.blank(
+            self.updates_per_call,
+            config.batch_size,
+            unroll_steps=config.unroll_steps,
+            bootstrap_observation=config.bootstrap == "target",
+        )
+        return learner.submit(self._learn.compile, self.learner, batches)
+
     def _begin_updates(self, learner: ThreadPoolExecutor) -> Callable[[], None]:
         """Start the gradient steps owed in the learner's thread; the function returned waits and takes them in.
 
@@ -400,6 +411,8 @@ class Experiment:
         self._began = time.monotonic()
         overlapped = self.config.schedule == "overlapped"
         with self._signals(), ThreadPoolExecutor(1, "muzen-learner") as learner:
+            learns = self.config.env_steps > self.config.act.random_steps
+            compiled = self._compile(learner) if learns and not self.started else None
             if self.turn == 0:
                 self.checkpoint()
             while not self.finished and self._stop is None:
@@ -409,6 +422,9 @@ class Experiment:
                 self.turn += 1
                 if self.env_steps >= self.config.act.random_steps and (self.started or self.replay.starts):
                     if not self.started:
+                        if compiled is not None:
+                            with self.clock(profile.LEARNING):
+                                compiled.result()
                         self.begin_learning()
                     with self.clock(profile.REANALYSIS):
                         self.reanalyse.step(steps, self._fresh_plan)

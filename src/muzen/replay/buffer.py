@@ -17,7 +17,7 @@ from muzen.maths.priorities import MIN_PRIORITY, importance_weights
 from muzen.replay import columns, kernels
 from muzen.replay.chunks import ChunkFiles, load_rows
 from muzen.replay.columns import FINAL, TERMINATED, Rows, bytes_per_row, checked_columns, empty_store
-from muzen.replay.windows import Batch, observation_view, windows
+from muzen.replay.windows import Batch, blank, observation_view, windows
 from muzen.types import EnvSpec
 
 
@@ -137,7 +137,7 @@ class Replay:
                 bootstrap_observation=bootstrap_observation,
                 state=state,
             )
-        batch = Batch._make(None if x is None else x.reshape(count, batch_size, *x.shape[1:]) for x in flat)
+        batch = _grouped(flat, count)
         if not self._prioritised:
             return batch._replace(probability=np.full((count, batch_size), 1 / starts))
         probability = probability.reshape(count, batch_size)
@@ -255,6 +255,11 @@ class Replay:
         lasting = (np.arange(self.capacity) < held[:, None]) & (flags & TERMINATED == 0)
         return float(np.abs(reward[lasting]).max(initial=0.0))
 
+    def blank(self, count: int, batch_size: int, *, unroll_steps: int, bootstrap_observation: bool) -> Batch:
+        """Arrays with the shapes and types of what `sample` gives, before there is anything to be sampled."""
+        asked = {"unroll_steps": unroll_steps, "bootstrap_observation": bootstrap_observation}
+        return _grouped(blank(count * batch_size, self.spec, **asked), count)
+
     def describe(self) -> str:
         """One line for people: the bound in bytes and in steps."""
         return f"replay: up to {_short(self.nbytes, 'B')}, {_short(self.max_steps)} steps"
@@ -300,6 +305,11 @@ class Replay:
     def _places(self, index: np.ndarray) -> np.ndarray:
         index = np.asarray(index, np.int64)
         return index % self.lanes * self.capacity + index // self.lanes % self.capacity
+
+
+def _grouped(flat: Batch, count: int) -> Batch:
+    """[count * batch, ...] -> [count, batch, ...] in every array."""
+    return Batch._make(None if x is None else x.reshape(count, -1, *x.shape[1:]) for x in flat)
 
 
 def _short(x: float, unit: str = "") -> str:

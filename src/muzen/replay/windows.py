@@ -188,13 +188,31 @@ def windows(
 
     Args are those of `Replay.sample` and `cut_windows`.
     """
-    size, rows = len(index), store.rows
-    steps, states = (size, unroll_steps), (size, unroll_steps + 1)
-    width, actions, players = rows.observation.shape[1], spec.num_actions, spec.players
+    rows = store.rows
     place = index % len(store.lanes.head) * store.capacity + index // len(store.lanes.head) % store.capacity
-    raw_bootstrap = np.empty((*states, width if bootstrap_observation else 0), np.uint8)
+    widths = rows.observation.shape[1], rows.legal.shape[1]
+    batch, raw_bootstrap = _allocated(len(index), spec, *widths, unroll_steps, bootstrap_observation)
+    batch = batch._replace(index=index, age=store.lanes.counts[STEPS] - rows.step[place])
+    cut_windows(store, index, n_step, discount, td_lambda, correct_off_policy, state, batch, raw_bootstrap)
+    return _as_seen(batch, raw_bootstrap, spec)
+
+
+def blank(size: int, spec: EnvSpec, *, unroll_steps: int, bootstrap_observation: bool) -> Batch:
+    """Windows without content, for who must know their shapes and types before anything is stored."""
+    observation = np.zeros(spec.observation_shape, spec.observation_dtype).nbytes
+    legal = 0 if spec.always_legal else spec.num_actions
+    return _as_seen(*_allocated(size, spec, observation, legal, unroll_steps, bootstrap_observation), spec)
+
+
+def _allocated(
+    size: int, spec: EnvSpec, observation: int, legal: int, unroll_steps: int, bootstrap_observation: bool
+) -> tuple[Batch, np.ndarray]:
+    """Memory for `size` windows, observations as bytes; and for the bytes of what they bootstrap from."""
+    steps, states = (size, unroll_steps), (size, unroll_steps + 1)
+    actions, players = spec.num_actions, spec.players
+    raw_bootstrap = np.empty((*states, observation if bootstrap_observation else 0), np.uint8)
     batch = Batch(
-        observation=np.empty((*states, width), np.uint8),
+        observation=np.empty((*states, observation), np.uint8),
         action=np.empty(steps, np.int32),
         reward=np.empty((*steps, players), np.float32),
         continues=np.empty(steps, np.float32),
@@ -210,17 +228,21 @@ def windows(
         bootstrap_to_play=np.empty(states, np.int32),
         bootstrap_observation=None,
         to_play=np.empty(states, np.int32),
-        legal=np.empty((*states, rows.legal.shape[1]), bool),
+        legal=np.empty((*states, legal), bool),
         weight=np.ones(size, np.float32),
         probability=np.ones(size),
-        index=index,
-        age=store.lanes.counts[STEPS] - rows.step[place],
+        index=np.zeros(size, np.int64),
+        age=np.zeros(size, np.int64),
     )
-    cut_windows(store, index, n_step, discount, td_lambda, correct_off_policy, state, batch, raw_bootstrap)
+    return batch, raw_bootstrap
+
+
+def _as_seen(batch: Batch, raw_bootstrap: np.ndarray, spec: EnvSpec) -> Batch:
+    """Observations in their own shape and type, and what is legal where everything is."""
     return batch._replace(
         observation=observation_view(batch.observation, spec),
-        bootstrap_observation=observation_view(raw_bootstrap, spec) if bootstrap_observation else None,
-        legal=np.ones((*states, actions), bool) if spec.always_legal else batch.legal,
+        bootstrap_observation=observation_view(raw_bootstrap, spec) if raw_bootstrap.shape[-1] else None,
+        legal=np.ones(batch.policy_target.shape, bool) if spec.always_legal else batch.legal,
     )
 
 
