@@ -169,6 +169,7 @@ def test_acting_and_learning_are_under_way_at_the_same_time(tmp_path):
             return found
         return plan()
 
+    wait_for_acting.compile = learn.compile
     run._learn, run._act_plan = wait_for_acting, wait_for_learning
     assert run.run() == "seen"
     run.close()
@@ -184,6 +185,7 @@ def test_an_error_of_the_learners_thread_ends_the_run_with_its_own_traceback(tmp
             raise MemoryError("planted in the learner")
         return learn(state, batches)
 
+    breaks.compile = learn.compile
     run._learn = breaks
     with pytest.raises(MemoryError, match="planted in the learner") as caught:
         run.run()

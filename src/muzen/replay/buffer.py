@@ -137,7 +137,7 @@ class Replay:
                 bootstrap_observation=bootstrap_observation,
                 state=state,
             )
-        batch = _grouped(flat, count)
+        batch = _grouped(flat, count, batch_size)
         if not self._prioritised:
             return batch._replace(probability=np.full((count, batch_size), 1 / starts))
         probability = probability.reshape(count, batch_size)
@@ -258,7 +258,7 @@ class Replay:
     def blank(self, count: int, batch_size: int, *, unroll_steps: int, bootstrap_observation: bool) -> Batch:
         """Arrays with the shapes and types of what `sample` gives, before there is anything to be sampled."""
         asked = {"unroll_steps": unroll_steps, "bootstrap_observation": bootstrap_observation}
-        return _grouped(blank(count * batch_size, self.spec, **asked), count)
+        return _grouped(blank(count * batch_size, self.spec, **asked), count, batch_size)
 
     def describe(self) -> str:
         """One line for people: the bound in bytes and in steps."""
@@ -307,9 +307,9 @@ class Replay:
         return index % self.lanes * self.capacity + index // self.lanes % self.capacity
 
 
-def _grouped(flat: Batch, count: int) -> Batch:
+def _grouped(flat: Batch, count: int, batch_size: int) -> Batch:
     """[count * batch, ...] -> [count, batch, ...] in every array."""
-    return Batch._make(None if x is None else x.reshape(count, -1, *x.shape[1:]) for x in flat)
+    return Batch._make(None if x is None else x.reshape(count, batch_size, *x.shape[1:]) for x in flat)
 
 
 def _short(x: float, unit: str = "") -> str:
