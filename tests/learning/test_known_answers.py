@@ -95,7 +95,14 @@ def test_what_a_time_limit_cuts_off_is_not_lost(tmp_path):
 
 
 GAME = "openspiel:nim(pile_sizes=1;2;3,is_misere=false)"
-NIM = {"env_steps": 4_000, "act.random_steps": 1_500, "act.random_openings": 0.8, "act.opening_moves": 4}
+NIM = {
+    "env_steps": 4_000,
+    "act.random_steps": 1_500,
+    "act.random_openings": 0.8,
+    "act.opening_moves": 4,
+    # Few games, many looks at each: they are played at random, and all positions are seen.
+    "reanalyse.positions_per_step": 16.0,
+}
 
 
 def test_a_game_of_two_is_learned_to_its_minimax_solution(tmp_path):
