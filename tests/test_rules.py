@@ -235,8 +235,9 @@ def test_reanalysis_plays_each_stored_episode_again_up_to_its_position(max_steps
     replay, plan = stored_games(max_steps), States()
     reanalyse = Reanalyse(replay, 1.0, 32, OpenSpielSimulator(GAME))
     assert reanalyse.step(64, plan) == 64
+    env = make(GAME)
     for observation, legal, to_play, state in plan.seen:
-        np.testing.assert_array_equal(observation, make(GAME).observe(state, to_play))
+        np.testing.assert_array_equal(observation, env.observe(state, to_play))
         assert state.current_player() == to_play and np.flatnonzero(legal).tolist() == state.legal_actions()
     whole = [line is not None for line in replay.histories(replay.positions(60))]
     assert all(whole) if max_steps == 1000 else 0 < sum(whole) < 60

@@ -47,8 +47,8 @@ def _pgn(records: Sequence[GameRecord]) -> str:
 
 
 def _chess_game(pgn: ModuleType, record: GameRecord, number: int) -> Any:
-    states = [str(state) for state in replay(record)]
-    board = pgn.chess.Board(states[0])
+    first, *_ = replay(record)  # all of it, which raises where the record contradicts the rules
+    board = pgn.chess.Board(str(first))
     game = pgn.Game.without_tag_roster()
     game.setup(board)
     node = game

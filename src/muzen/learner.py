@@ -111,6 +111,16 @@ def sample(replay: Replay, count: int, config: LearnConfig) -> Batch:
     )
 
 
+def blank(replay: Replay, count: int, config: LearnConfig) -> Batch:
+    """Batches with the shapes and types of `sample`'s, before there is anything to be sampled."""
+    return replay.blank(
+        count,
+        config.batch_size,
+        unroll_steps=config.unroll_steps,
+        bootstrap_observation=config.bootstrap == "target",
+    )
+
+
 def value_target(batch: Any, target: NetworkModel, config: LearnConfig) -> Array:
     """z of every unrolled row: the n-step sum from replay plus the discounted bootstrap.
 

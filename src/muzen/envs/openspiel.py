@@ -52,7 +52,7 @@ class OpenSpielEnvironment:
         self._all_legal.setflags(write=False)
         self._state: Any = None
         self._observer = _observer(self.game)
-        self._rewrite = _REWRITTEN.get(_short_name(name), lambda tensor: tensor)
+        self._rewrite = _REWRITTEN.get(_short_name(name))
         self._stones = _STONES.get(_short_name(name))
         self._random = np.random.default_rng(0)
         self._returns = np.zeros(self.spec.players)
@@ -122,8 +122,9 @@ class OpenSpielEnvironment:
         else:
             self._observer.set_from(state, player)
             tensor = self._observer.tensor
-        tensor = self._rewrite(tensor.reshape(self.game.observation_tensor_shape()))
-        flat[: tensor.size] = tensor.reshape(-1)
+        if self._rewrite is not None:
+            tensor = self._rewrite(tensor.reshape(self.game.observation_tensor_shape())).reshape(-1)
+        flat[: tensor.size] = tensor
         if self._stones is not None and player == 1:
             first, second = self._stones
             seen[[first, second]] = seen[[second, first]]

@@ -33,7 +33,7 @@ from muzen.errors import NonFiniteLossError
 from muzen.evaluate import evaluate
 from muzen.experiment.keeping import keep_weights, restore, restore_model, save
 from muzen.experiment.parts import Units, learning, make_agent, make_model, make_planner, require_resignation
-from muzen.learner import LearnerState, Report, init_learner, make_learn, make_optimizer, sample
+from muzen.learner import LearnerState, Report, blank, init_learner, make_learn, make_optimizer, sample
 from muzen.maths.schedules import visit_temperature
 from muzen.networks import NetworkModel, Normaliser
 from muzen.opponents import opponents
@@ -309,13 +309,7 @@ class Experiment:
 
     def _compile(self, learner: ThreadPoolExecutor) -> Future[None]:
         """Compile the gradient step in the learner's thread, while the first environment steps are taken."""
-        config = self.learning
-        batches = self.replay.blank(
-            self.updates_per_call,
-            config.batch_size,
-            unroll_steps=config.unroll_steps,
-            bootstrap_observation=config.bootstrap == "target",
-        )
+        batches = blank(self.replay, self.updates_per_call, self.learning)
         return learner.submit(self._learn.compile, self.learner, batches)
 
     def _begin_updates(self, learner: ThreadPoolExecutor) -> Callable[[], None]:
