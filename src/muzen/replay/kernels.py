@@ -28,6 +28,13 @@ FINAL_EXPECTED, FINAL_UNEXPECTED = -1, -2
 
 
 @njit(cache=True, nogil=True)
+def copy_row(out: np.ndarray, rows: np.ndarray, row: int) -> None:
+    """out[:] = rows[row], element by element: a slice would compile for two seconds, to say what shapes do not fit."""
+    for d in range(out.shape[0]):
+        out[d] = rows[row, d]
+
+
+@njit(cache=True, nogil=True)
 def add_rows(store: Store, lane: np.ndarray, new: Columns) -> int:
     """Append row m of `new` to `lane[m]`, in order.
 
@@ -48,16 +55,16 @@ def add_rows(store: Store, lane: np.ndarray, new: Columns) -> int:
             return (FINAL_EXPECTED if ended else FINAL_UNEXPECTED) - 2 * m
         if head >= capacity and rows.flags[row] & FINAL:
             lanes.finals[i] -= 1
-        rows.observation[row] = new.observation[m]
+        copy_row(rows.observation[row], new.observation, m)
         rows.action[row] = new.action[m]
-        rows.reward[row] = new.reward[m]
+        copy_row(rows.reward[row], new.reward, m)
         rows.flags[row] = FINAL | (rows.flags[before] & (TERMINATED | TRUNCATED)) if final else new.flags[m]
         rows.to_play[row] = new.to_play[m]
-        rows.legal[row] = new.legal[m]
+        copy_row(rows.legal[row], new.legal, m)
         rows.episode[row] = new.episode[m]
         rows.step[row] = lanes.counts[STEPS]
-        rows.policy[row] = new.policy[m]
-        rows.value[row] = new.value[m]
+        copy_row(rows.policy[row], new.policy, m)
+        copy_row(rows.value[row], new.value, m)
         if tree.shape[0] > 0:
             tree_set(tree, inner, row, 0.0)
             if head > 0 and not rows.flags[before] & FINAL:
@@ -162,8 +169,8 @@ def set_targets(store: Store, index: np.ndarray, policy: np.ndarray, value: np.n
         row = place_of(head, store.capacity, index[b])
         if row < 0:
             continue
-        rows.policy[row] = policy[b]
-        rows.value[row] = value[b]
+        copy_row(rows.policy[row], policy, b)
+        copy_row(rows.value[row], value, b)
         dirty[(index[b] // head.shape[0] // store.chunk) % dirty.shape[0]] = True
         written += 1
     return written

@@ -9,6 +9,7 @@ from numba import njit
 
 from muzen.maths.returns import n_step_return
 from muzen.replay.columns import FINAL, STEPS, TERMINATED, Store
+from muzen.replay.kernels import copy_row
 from muzen.replay.splitmix import random_below
 from muzen.types import EnvSpec
 
@@ -67,13 +68,6 @@ def steps_to_end(flags: np.ndarray, base: int, slot: int, capacity: int, limit: 
     while last < limit and not flags[ring_place(base, slot, last, capacity)] & FINAL:
         last += 1
     return last
-
-
-@njit(cache=True, nogil=True)
-def copy_row(out: np.ndarray, rows: np.ndarray, row: int) -> None:
-    """out[:] = rows[row], element by element."""
-    for d in range(out.shape[0]):
-        out[d] = rows[row, d]
 
 
 @njit(cache=True, nogil=True)

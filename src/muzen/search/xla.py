@@ -18,6 +18,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import re
+import subprocess
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +275,7 @@ def _functions(version: int) -> dict[str, Any]:
 
 
 _C_FUNCTION = functools.partial(nb.cfunc, types.int64(types.int64), error_model="numpy")
-_kept: list[Any] = []  # XLA holds bare addresses: the compiled functions must outlive it
+_kept: dict[str, Any] = {}  # XLA holds bare addresses: the compiled functions must outlive it
 
 
 @functools.cache
@@ -280,10 +283,32 @@ def register(name: str) -> None:
     """Compile or load one call and tell XLA of it, once per process, when a search first needs it."""
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    call = compile_cached(_C_FUNCTION, _functions(source_version())[name])
-    _kept.append(call)
+    _kept[name] = call = compile_cached(_C_FUNCTION, _functions(source_version())[name])
     target = capsule(call.address, b"xla._CUSTOM_CALL_TARGET", None)
     jax.ffi.register_ffi_target(f"muzen_{name}", target, platform="cpu")
+
+
+@functools.cache
+def _register_search(rule: str) -> None:
+    """The calls of a search by one rule; on a machine that has none of them yet, two processes compile them."""
+    others = ["start", f"{rule}_finish"]
+    with nullcontext() if _kept["probe"].cache_hits else _compiling_elsewhere(others):
+        register(f"{rule}_step")
+    for name in others:
+        register(name)
+
+
+def _compiling_elsewhere(names: list[str]) -> AbstractContextManager[Any]:
+    """Another process that leaves these calls in the disk cache; at the end it has ended, however.
+
+    Numba compiles in Python: threads would take turns. What the other process did not get done is compiled here.
+    """
+    code = f"from muzen.search import xla\nfor name in {names}: xla.register(name)"
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    try:
+        return subprocess.Popen([sys.executable, "-P", "-c", code], **quiet)
+    except OSError:  # no such Python: an embedded one knows no other
+        return nullcontext()
 
 
 @functools.cache
@@ -325,8 +350,7 @@ def run(name: str, recurrent: Any, root: Prediction, prepared: Any, simulations:
     Returns:
       (action, policy, value, visits, q), tree buffers (5), states.
     """
-    for call in ("start", f"{name}_step", f"{name}_finish"):
-        register(call)
+    _register_search(name)
     batch, actions = prepared.scores.shape
     players, nodes = root.value.shape[1], simulations + 1
     of = jax.ShapeDtypeStruct
