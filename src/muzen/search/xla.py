@@ -304,9 +304,9 @@ def _compiling_elsewhere(names: list[str]) -> AbstractContextManager[Any]:
     Numba compiles in Python: threads would take turns. What the other process did not get done is compiled here.
     """
     code = f"from muzen.search import xla\nfor name in {names}: xla.register(name)"
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command, null = [sys.executable, "-P", "-c", code], subprocess.DEVNULL
     try:
-        return subprocess.Popen([sys.executable, "-P", "-c", code], **quiet)
+        return subprocess.Popen(command, stdin=null, stdout=null, stderr=null)
     except OSError:  # no such Python: an embedded one knows no other
         return nullcontext()
 
