@@ -74,11 +74,14 @@ def plain(state, depth, player):
     return max(values) if state.current_player() == player else min(values)
 
 
-@pytest.mark.parametrize("game", ["connect_four(rows=4,columns=5)", "mancala"])
-def test_minimax_to_a_depth_is_plain_minimax_with_nothing_at_the_horizon(game):
-    for state in random_states(game, 6, (0, 14)):
+@pytest.mark.parametrize(("game", "plies"), [("connect_four(rows=4,columns=5)", (4, 16)), ("mancala", (30, 60))])
+def test_minimax_to_a_depth_is_plain_minimax_with_nothing_at_the_horizon(game, plies):
+    told_apart = set()
+    for state in random_states(game, 20, plies):
         expected = [plain(state.child(a), 2, state.current_player()) for a in state.legal_actions()]
         assert Minimax(3).values(state) == expected
+        told_apart |= {depth for depth in (2, 4) if Minimax(depth).values(state) != expected}
+    assert told_apart == {2, 4}
 
 
 def test_minimax_sees_a_win_at_its_depth_and_not_beyond():
