@@ -25,6 +25,7 @@ from muzen.config import Config, override
 from muzen.envs import make
 from muzen.errors import NonFiniteLossError, RunDamagedError, RunExistsError, RunNotFoundError
 from muzen.experiment import Experiment
+from muzen.experiment.run import QUIET
 from muzen.learner import Report
 from muzen.runs import Checkpoint, RunFolder
 from muzen.types import EnvSpec, TimeStep
@@ -72,7 +73,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
 @pytest.fixture
 def starting(tmp_path):
     """A run before its first step, whose noise lasts 8 steps while it is blind."""
-    config = small(act__blind_hold_steps=8.0, act__blind_temperature=20.0, act__temperature=2.0)
+    config = small(act__blind_hold_steps=8.0, act__blind_temperature=20.0, act__temperature=2.0, act__noise_steps=10.0)
     experiment = Experiment(config, RunFolder.create(tmp_path / "run", config), lambda: make("CartPole-v1"))
     yield experiment
     experiment.close()
@@ -95,9 +96,33 @@ def test_noise_is_held_while_the_value_explains_nothing_and_fresh_once_it_explai
 
 def test_noise_is_strong_while_the_value_explains_nothing(starting):
     sighted = np.geomspace(2, 5, starting.config.act.environments)
+    starting.noisy[:] = True
     for explained, temperature in ((-3.0, 20.0), (0.5, (20 * sighted) ** 0.5), (1.0, sighted)):
         starting.value_explained = explained
         np.testing.assert_allclose(starting.exploration(), temperature, rtol=1e-6)
+
+
+def test_noise_comes_in_spells_and_never_ends_while_the_value_explains_nothing(starting):
+    environments = starting.config.act.environments
+    seen = []
+    for _ in range(2000):
+        starting._begin_or_end_spells()
+        seen.append(starting.noisy)
+        starting.value_explained = 0.0
+        np.testing.assert_allclose(starting.exploration(), 20.0, rtol=1e-6)
+        starting.value_explained = 1.0
+        sighted = np.where(starting.noisy, np.geomspace(2, 5, environments), QUIET)
+        np.testing.assert_allclose(starting.exploration(), sighted, rtol=1e-6)
+    assert np.mean(seen) == pytest.approx(0.5, abs=0.08)
+    assert np.diff(np.array(seen), axis=0).mean() == pytest.approx(1 / 10, abs=0.02)
+
+
+def test_noise_without_spells_never_ends(tmp_path):
+    config = small(act__noise_steps=0.0)
+    experiment = Experiment(config, RunFolder.create(tmp_path / "run", config), lambda: make("CartPole-v1"))
+    experiment._begin_or_end_spells()
+    assert experiment.noisy.all()
+    experiment.close()
 
 
 def test_q_is_rescaled_by_all_that_values_spread_over_while_the_value_explains_nothing(starting):

@@ -197,6 +197,8 @@ class ActConfig:
     """The same in every environment while the value explains nothing; in between by the share that it explains."""
     blind_hold_steps: float = 5.0
     """Environment steps that noise is held for on average while the value explains nothing; 1 once it explains all."""
+    noise_steps: float = 40.0
+    """Environment steps of a spell of noise, on average; as many without follow. 0, and while blind: noise always."""
     sample_moves: int = 0
     """Moves of an episode, by all players, that are sampled with noise; later ones are greedy. 0: all are sampled."""
     random_openings: float = 0.0
@@ -331,6 +333,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "temperature_last": _POSITIVE,
         "blind_temperature": _POSITIVE,
         "blind_hold_steps": _SIZE,
+        "noise_steps": _COUNT,
         "sample_moves": _COUNT,
         "random_openings": _SHARE,
         "opening_moves": _COUNT,

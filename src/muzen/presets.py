@@ -106,6 +106,7 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
         settings |= {"act.random_openings": 0.8, "act.opening_moves": _OPENING_MOVES}
         # An opponent explores already.
         settings |= {"act.temperature_last": 1.0, "act.blind_temperature": 1.0, "act.blind_hold_steps": 1.0}
+        settings["act.noise_steps"] = 0.0
         settings |= {"act.sample_moves": _SAMPLED_MOVES, "search.temperature_end": 1.0}
         # Q is rescaled by the spread of outcomes, whatever one tree has seen: a small gain is then a small reason.
         settings |= {"search.span_floor": 1.0, "search.c_scale": 0.2}

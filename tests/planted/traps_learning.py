@@ -224,6 +224,14 @@ PLANTS = [
     ),
     Plant(
         27,
+        "resume begins the spells of noise anew",
+        "experiment/keeping.py",
+        'run.noisy = saved.arrays["rollout/noisy"]',
+        "pass",
+        claim(EXPERIMENT, CUT),
+    ),
+    Plant(
+        27,
         "resume starts with an empty replay",
         "experiment/keeping.py",
         "run.replay = Replay.load(saved.replay_folder, saved.replay_manifest or {}, run.spec, run.config.replay)",

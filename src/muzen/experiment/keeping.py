@@ -47,6 +47,7 @@ def save(run: Experiment) -> None:
     arrays = {f"learner/{name}": x for name, x in _named_arrays(run.learner).items()}
     arrays |= {"normaliser/mean": run.normaliser.mean, "normaliser/m2": run.normaliser.m2}
     arrays |= {"rollout/observation": run.rollout.observation, "rollout/drawn": run.drawn}
+    arrays["rollout/noisy"] = run.noisy
     lines: list[list[int]] = []
     if run.tree is not None and run.planner.simulator is not None:
         tree, lines = packed(run.tree, run.planner.simulator)
@@ -94,6 +95,7 @@ def restore(run: Experiment) -> list[str]:
     run.reanalyse.replay = run.replay
     broken = run.rollout.restore(state["rollout"])
     run.drawn = saved.arrays["rollout/drawn"]
+    run.noisy = saved.arrays["rollout/noisy"]
     stored = saved.arrays["rollout/observation"]
     differs = np.flatnonzero((run.rollout.observation != stored).reshape(len(stored), -1).any(1))
     broken += [f"environment {i} shows another observation than it did" for i in differs]

@@ -53,6 +53,8 @@ SPREAD_RATE = 0.1
 EXPLAINED_RATE = 0.1
 # Scale of the noise of moves that are not sampled: enough to keep a rule's root noise on, too little to choose by.
 GREEDY = 1e-4
+# The same between two spells of noise.
+QUIET = 0.05
 # Episodes in the running mean of returns.
 RECENT_EPISODES = 20
 # Games played on in which a player would have resigned, in the running rate of those that it did not lose.
@@ -120,6 +122,7 @@ class Experiment:
         self.metrics = Metrics(folder.path)
         self.rng = np.random.default_rng([config.seed, 2])
         self.drawn = np.zeros(act.environments, np.int32)
+        self.noisy = (np.arange(act.environments) % 2 == 0) | (act.noise_steps == 0)
         self.key = jax.random.key(config.seed)
         self.env_steps = self.turn = self.updates = self.episodes = 0
         self.owed_updates = 0.0
@@ -195,10 +198,21 @@ class Experiment:
         return self.value_spread * (share ** (1.0 - self.blindness()) if share > 0 else 0.0)
 
     def exploration(self) -> np.ndarray:
-        """[E] scale of the noise that each environment's actions are sampled with."""
+        """[E] scale of the noise that each environment's actions are sampled with.
+
+        Noise comes in spells. One that never ends would lead to what no policy without it gets to see for long, such as
+        a lander that stands on the ground and cannot keep its engines off: values there, and elsewhere by way of them,
+        would be those of the noise.
+        """
         act, blindness = self.config.act, self.blindness()
         sighted = np.geomspace(act.temperature, act.temperature_last, act.environments)
+        sighted = np.where(self.noisy, sighted, QUIET)
         return (sighted ** (1 - blindness) * act.blind_temperature**blindness).astype(np.float32)
+
+    def _begin_or_end_spells(self) -> None:
+        steps = self.config.act.noise_steps
+        if steps > 0:
+            self.noisy = self.noisy ^ (self.rng.random(len(self.noisy)) < 1 / steps)
 
     def _noise_keys(self) -> jax.Array:
         """[E] keys of the exploration noise: an environment keeps its key, and so its noise, for a while.
@@ -211,6 +225,7 @@ class Experiment:
         return _keys(jax.random.fold_in(self.key, 3), self.drawn)
 
     def _act_plan(self) -> Plan:
+        self._begin_or_end_spells()
         now, explore, sampled = self.rollout, self.exploration(), self.config.act.sample_moves
         if sampled:
             explore = np.where(now.moves < sampled, explore, GREEDY).astype(np.float32)
