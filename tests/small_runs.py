@@ -22,6 +22,7 @@ SMALL = {
     "env_steps": 640,
     "act.environments": 4,
     "act.random_steps": 64,
+    "act.noise_steps": 10,
     "search.simulations": 4,
     "network.width": 16,
     "learn.samples_per_step": 16,

@@ -184,15 +184,16 @@ def test_any_json_gives_a_config_or_a_config_error(data):
         assert config_from_dict(to_dict(config)) == config
 
 
-def test_an_unnamed_environment_gets_its_discount_from_its_length():
+def test_an_unnamed_environment_gets_its_discount_and_spells_of_noise_from_its_length():
     pytest.importorskip("jax")
     from muzen.types import EnvSpec
 
     long = EnvSpec("Mine-v0", (4,), "float32", num_actions=3, max_episode_steps=5_000)
     assert preset("Mine-v0", long).learn.discount > preset("Mine-v0").learn.discount
+    assert preset("Mine-v0", long).act.noise_steps > preset("Mine-v0").act.noise_steps == 0
 
 
 def test_presets_share_how_to_learn():
     scale = {"env_steps", "learn.samples_per_step", "learn.discount", "reanalyse.positions_per_step"}
-    scale |= {"value.limit", "value.bins"}
+    scale |= {"value.limit", "value.bins", "act.noise_steps"}
     assert all(set(settings) <= scale for settings in PRESETS.values())

@@ -197,7 +197,7 @@ class ActConfig:
     """The same in every environment while the value explains nothing; in between by the share that it explains."""
     blind_hold_steps: float = 5.0
     """Environment steps that noise is held for on average while the value explains nothing; 1 once it explains all."""
-    noise_steps: float = 40.0
+    noise_steps: float = 0.0
     """Environment steps that a spell of noise lasts on average, and the quiet after it; 0: noise always. While the value
     explains nothing, noise always."""
     sample_moves: int = 0

@@ -23,6 +23,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "reanalyse.positions_per_step": 8.0,
         # A landing pays after a hundred steps and more, and what it takes to begin one costs at once.
         "learn.discount": 0.997,
+        # Standing still is paid after twenty-five steps of it, which noise at every step would never allow.
+        "act.noise_steps": 40.0,
         # Finer bins than a leg's touch, paid at every step, would ask for: values spread over a tenth of that.
         "value.limit": 300.0,
         "value.bins": 61,
@@ -106,7 +108,6 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
         settings |= {"act.random_openings": 0.8, "act.opening_moves": _OPENING_MOVES}
         # An opponent explores already.
         settings |= {"act.temperature_last": 1.0, "act.blind_temperature": 1.0, "act.blind_hold_steps": 1.0}
-        settings["act.noise_steps"] = 0.0
         settings |= {"act.sample_moves": _SAMPLED_MOVES, "search.temperature_end": 1.0}
         # Q is rescaled by the spread of outcomes, whatever one tree has seen: a small gain is then a small reason.
         settings |= {"search.span_floor": 1.0, "search.c_scale": 0.2}
@@ -116,7 +117,8 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
         if spec.chance:
             settings |= _DICE
     elif spec.max_episode_steps is not None and spec.max_episode_steps >= _LONG_EPISODE:
-        settings["learn.discount"] = 0.997  # the paper's, where episodes are long
+        # Where episodes are long: the paper's, and time for what takes many steps.
+        settings |= {"learn.discount": 0.997, "act.noise_steps": 40.0}
     if len(spec.observation_shape) == 3:  # planes: a mean for each cell would hide what cells have in common
         settings["network.normalise_observations"] = False
     settings["search.max_considered"] = considered = max(2, min(16, spec.num_actions))
