@@ -128,6 +128,7 @@ def test_a_callback_that_is_told_of_differences_takes_the_warnings_place(moved):
     assert line.startswith("threads: 64 when the run began, ")
 
 
+@pytest.mark.slow
 def test_the_command_line_says_what_differs_once_and_goes_on(moved, capsys):
     assert main(["resume", str(moved)]) == 0
     assert capsys.readouterr().err.count("not resumed to the bit: threads: 64 when the run began, ") == 1

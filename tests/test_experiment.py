@@ -25,7 +25,6 @@ from muzen.config import Config, override
 from muzen.envs import make
 from muzen.errors import NonFiniteLossError, RunDamagedError, RunExistsError, RunNotFoundError
 from muzen.experiment import Experiment
-from muzen.experiment.run import QUIET
 from muzen.learner import Report
 from muzen.runs import Checkpoint, RunFolder
 from muzen.types import EnvSpec, TimeStep
@@ -79,9 +78,13 @@ def starting(tmp_path):
     experiment.close()
 
 
-@pytest.mark.parametrize(("explained", "steps"), [(-3.0, 8.0), (0.0, 8.0), (0.5, 8**0.5), (1.0, 1.0)])
-def test_noise_is_held_while_the_value_explains_nothing_and_fresh_once_it_explains_all(starting, explained, steps):
+@pytest.mark.parametrize(
+    ("explained", "noisy", "steps"),
+    [(-3.0, True, 8), (0.0, True, 8), (0.0, False, 8), (0.5, True, 8**0.5), (1.0, True, 1), (1.0, False, 10)],
+)
+def test_noise_is_held_while_the_value_explains_nothing_and_between_spells(starting, explained, noisy, steps):
     starting.value_explained = explained
+    starting.noisy[:] = noisy
     environments = starting.config.act.environments
     kept = np.zeros(environments)
     last = jax.random.key_data(starting._noise_keys())
@@ -111,7 +114,7 @@ def test_noise_comes_in_spells_and_never_ends_while_the_value_explains_nothing(s
         starting.value_explained = 0.0
         np.testing.assert_allclose(starting.exploration(), 20.0, rtol=1e-6)
         starting.value_explained = 1.0
-        sighted = np.where(starting.noisy, np.geomspace(2, 5, environments), QUIET)
+        sighted = np.where(starting.noisy, np.geomspace(2, 5, environments), 2)
         np.testing.assert_allclose(starting.exploration(), sighted, rtol=1e-6)
     assert np.mean(seen) == pytest.approx(0.5, abs=0.08)
     assert np.diff(np.array(seen), axis=0).mean() == pytest.approx(1 / 10, abs=0.02)
@@ -371,7 +374,7 @@ def wait_for_checkpoint(folder: Path, process: subprocess.Popen, timeout_s: floa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_checkpoints_then_leaves(tmp_path, number):
     folder = tmp_path / "run"
     process = start(folder, resume=False, env_steps=10**6)

@@ -84,6 +84,7 @@ def test_a_loaded_agent_plays_for_whoever_moves(run):
     assert muzen.diagnose(run.folder, episodes=1).lines()
 
 
+@pytest.mark.slow
 def test_an_interrupted_game_run_ends_with_the_same_weights(run, tmp_path):
     muzen.train(GAME, config=small(GAME, SETTINGS), out=tmp_path / "cut", callbacks=[StopAt(400)])
     assert_same_end(muzen.resume(tmp_path / "cut").folder, run)

@@ -43,6 +43,7 @@ def test_two_overlapped_runs_with_one_seed_end_with_the_same_bytes(finished, tmp
     assert again.evaluation == finished.evaluation
 
 
+@pytest.mark.slow
 def test_an_overlapped_run_cut_in_two_ends_with_the_same_bytes(finished, tmp_path):
     stopped = muzen.train("CartPole-v1", config=overlapped(), out=tmp_path / "c", callbacks=[StopAt(200)])
     assert stopped.stopped == "test"

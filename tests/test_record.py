@@ -66,6 +66,7 @@ def test_a_film_has_a_picture_a_step_and_holds_the_last_for_a_second(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]
 
 
+@pytest.mark.slow
 def test_an_mp4_has_a_picture_a_step_too(tmp_path):
     path = record(FakeAgent("CartPole-v1"), "CartPole-v1", tmp_path / "a.mp4", max_steps=7, fps=10)
     assert imageio.imread(path, plugin="pyav").shape == (7 + 10, SIZE[1], SIZE[0], 3)

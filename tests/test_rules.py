@@ -75,11 +75,13 @@ def test_resigning_too_early_is_a_finding():
     assert not Health(small()).look(row | {"resign_judged": 19.0})
 
 
+@pytest.mark.slow
 def test_a_run_with_the_rules_repeats_to_the_bit(run, tmp_path):
     again = muzen.train(GAME, config=small(), out=tmp_path / "again")
     assert same(weights(run.folder), weights(again.folder)) and again.evaluation == run.evaluation
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_with_the_rules_ends_with_the_same_weights(run, tmp_path):
     muzen.train(GAME, config=small(), out=tmp_path / "cut", callbacks=[StopAt(500)])
     assert_same_end(muzen.resume(tmp_path / "cut").folder, run)

@@ -198,8 +198,8 @@ class ActConfig:
     blind_hold_steps: float = 5.0
     """Environment steps that noise is held for on average while the value explains nothing; 1 once it explains all."""
     noise_steps: float = 0.0
-    """Environment steps that a spell of noise lasts on average, and the quiet after it; 0: noise always. While the value
-    explains nothing, noise always."""
+    """Environment steps of a spell of fresh noise, on average; in as long a spell after it noise is weak, of
+    act.temperature, and held, so that a policy of several minds keeps to one. 0: fresh noise always."""
     sample_moves: int = 0
     """Moves of an episode, by all players, that are sampled with noise; later ones are greedy. 0: all are sampled."""
     random_openings: float = 0.0

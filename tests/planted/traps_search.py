@@ -127,7 +127,7 @@ PLANTS = [
         "jax.random.fold_in(key, turn)",
         claim(
             "test_experiment.py",
-            "test_noise_is_held_while_the_value_explains_nothing_and_fresh_once_it_explains_all[1.0-1.0]",
+            "test_noise_is_held_while_the_value_explains_nothing_and_between_spells[1.0-True-1]",
         ),
     ),
     Plant(

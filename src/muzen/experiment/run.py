@@ -53,8 +53,6 @@ SPREAD_RATE = 0.1
 EXPLAINED_RATE = 0.1
 # Scale of the noise of moves that are not sampled: enough to keep a rule's root noise on, too little to choose by.
 GREEDY = 1e-4
-# The same between two spells of noise.
-QUIET = 0.05
 # Episodes in the running mean of returns.
 RECENT_EPISODES = 20
 # Games played on in which a player would have resigned, in the running rate of those that it did not lose.
@@ -200,13 +198,13 @@ class Experiment:
     def exploration(self) -> np.ndarray:
         """[E] scale of the noise that each environment's actions are sampled with.
 
-        Noise comes in spells. One that never ends would lead to what no policy without it gets to see for long, such as
-        a lander that stands on the ground and cannot keep its engines off: values there, and elsewhere by way of them,
-        would be those of the noise.
+        With `act.noise_steps` strong noise comes in spells. Where it never ends, experience fills with what no policy
+        stays in, such as a lander on the ground that noise keeps from switching its engines off, and with the values of
+        that.
         """
         act, blindness = self.config.act, self.blindness()
         sighted = np.geomspace(act.temperature, act.temperature_last, act.environments)
-        sighted = np.where(self.noisy, sighted, QUIET)
+        sighted = np.where(self.noisy, sighted, act.temperature)
         return (sighted ** (1 - blindness) * act.blind_temperature**blindness).astype(np.float32)
 
     def _begin_or_end_spells(self) -> None:
@@ -218,9 +216,12 @@ class Experiment:
         """[E] keys of the exploration noise: an environment keeps its key, and so its noise, for a while.
 
         Noise that lasts pushes one way, which swings up what fresh noise at every step only shakes. Where the value
-        tells good actions from bad, it would only get in their way.
+        tells good actions from bad, it would only get in their way; but where several are worth the same, weak noise
+        that lasts keeps to one of them, and so finds what pays only after many of a kind.
         """
-        hold = self.config.act.blind_hold_steps ** self.blindness()
+        act, blindness = self.config.act, self.blindness()
+        sighted = np.where(self.noisy, 1.0, max(act.noise_steps, 1.0))
+        hold = sighted ** (1 - blindness) * act.blind_hold_steps**blindness
         self.drawn = np.where(self.rng.random(len(self.drawn)) < 1 / hold, np.int32(self.turn), self.drawn)
         return _keys(jax.random.fold_in(self.key, 3), self.drawn)
 
