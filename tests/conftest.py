@@ -17,7 +17,7 @@ _COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "jax"
 _named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
 if _named is None or Path(_named).parent == _COMPILED:  # a worker inherits what the session before it has set
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_COMPILED / os.environ.get("PYTEST_XDIST_WORKER", "main"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # thousands of small ones take longest
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # small ones, by the thousand, cost the most
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")

@@ -72,7 +72,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
 @pytest.fixture
 def starting(tmp_path):
     """A run before its first step, whose noise lasts 8 steps while it is blind."""
-    config = small(act__blind_hold_steps=8.0, act__blind_temperature=20.0, act__temperature=2.0, act__noise_steps=10.0)
+    config = small(act__blind_hold_steps=8.0, act__blind_temperature=20.0, act__temperature=2.0, act__noise_steps=3.0)
     experiment = Experiment(config, RunFolder.create(tmp_path / "run", config), lambda: make("CartPole-v1"))
     yield experiment
     experiment.close()
@@ -80,7 +80,7 @@ def starting(tmp_path):
 
 @pytest.mark.parametrize(
     ("explained", "noisy", "steps"),
-    [(-3.0, True, 8), (0.0, True, 8), (0.0, False, 8), (0.5, True, 8**0.5), (1.0, True, 1), (1.0, False, 10)],
+    [(-3.0, True, 8), (0.0, True, 8), (0.0, False, 8), (0.5, True, 8**0.5), (1.0, True, 1), (1.0, False, 3)],
 )
 def test_noise_is_held_while_the_value_explains_nothing_and_between_spells(starting, explained, noisy, steps):
     starting.value_explained = explained
@@ -117,7 +117,29 @@ def test_noise_comes_in_spells_and_never_ends_while_the_value_explains_nothing(s
         sighted = np.where(starting.noisy, np.geomspace(2, 5, environments), 2)
         np.testing.assert_allclose(starting.exploration(), sighted, rtol=1e-6)
     assert np.mean(seen) == pytest.approx(0.5, abs=0.08)
-    assert np.diff(np.array(seen), axis=0).mean() == pytest.approx(1 / 10, abs=0.02)
+    assert np.diff(np.array(seen), axis=0).mean() == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_every_environment_of_a_run_has_its_spells(tmp_path):
+    seen = []
+    run = diced(tmp_path / "a", act__noise_steps=3.0)
+    for _ in range(60):
+        run.act()
+        seen.append(run.noisy)
+    assert (np.any(seen, axis=0) & ~np.all(seen, axis=0)).all()
+    run.close()
+
+
+def test_a_run_from_before_there_were_spells_goes_on_without(tmp_path):
+    played(tmp_path / "a", 22, act__noise_steps=0.0)
+    saved = Checkpoint(tmp_path / "a").load()
+    older = {name: x for name, x in saved.arrays.items() if name != "rollout/noisy"}
+    run = diced(tmp_path / "a", act__noise_steps=0.0)
+    Checkpoint(tmp_path / "a").save(older, saved.state, run.replay)
+    run.close()
+    again = diced(tmp_path / "a", act__noise_steps=0.0)
+    assert again.noisy.all() and again.turn == run.turn > 0
+    again.close()
 
 
 def test_noise_without_spells_never_ends(tmp_path):

@@ -190,16 +190,18 @@ class ActConfig:
     random_steps: int = 200
     """Environment steps of uniformly random actions before learning starts."""
     temperature: float = 1.0
-    """Scale of the noise of actions in the first environment, once the value explains the returns."""
+    """Scale of the noise of actions in the first environment, and in all of them between spells, once the value
+    explains the returns."""
     temperature_last: float = 5.0
     """The same in the last environment; those between are spaced evenly in logarithm."""
     blind_temperature: float = 20.0
     """The same in every environment while the value explains nothing; in between by the share that it explains."""
     blind_hold_steps: float = 5.0
-    """Environment steps that noise is held for on average while the value explains nothing; 1 once it explains all."""
+    """Environment steps that noise is held for on average while the value explains nothing; 1 once it explains all, but
+    between spells."""
     noise_steps: float = 0.0
-    """Environment steps of a spell of fresh noise, on average; in as long a spell after it noise is weak, of
-    act.temperature, and held, so that a policy of several minds keeps to one. 0: fresh noise always."""
+    """Mean length, in environment steps, of a spell of fresh noise, and of the spell that follows it, in which noise has
+    the scale act.temperature and is held for as long. 0: no spells, fresh noise always."""
     sample_moves: int = 0
     """Moves of an episode, by all players, that are sampled with noise; later ones are greedy. 0: all are sampled."""
     random_openings: float = 0.0

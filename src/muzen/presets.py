@@ -46,7 +46,12 @@ GAMES: dict[str, dict[str, Any]] = {
     "openspiel:connect_four": {"env_steps": 400_000},
     "openspiel:mancala": {"env_steps": 800_000, "network.width": 128},
     "openspiel:pig": {"env_steps": 1_500_000},
-    "openspiel:2048": {"env_steps": 200_000, "learn.samples_per_step": 16.0, "learn.discount": 0.999},
+    "openspiel:2048": {
+        "env_steps": 200_000,
+        "learn.samples_per_step": 16.0,
+        "learn.discount": 0.999,
+        "act.noise_steps": 0.0,
+    },
 }
 """The same by game, whatever its parameters, on top of what the game itself tells."""
 
@@ -117,7 +122,7 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
         if spec.chance:
             settings |= _DICE
     elif spec.max_episode_steps is not None and spec.max_episode_steps >= _LONG_EPISODE:
-        # Where episodes are long: the paper's, and time for what takes many steps.
+        # The paper's where episodes are long; and what takes many steps must be kept up for as many to be found.
         settings |= {"learn.discount": 0.997, "act.noise_steps": 40.0}
     if len(spec.observation_shape) == 3:  # planes: a mean for each cell would hide what cells have in common
         settings["network.normalise_observations"] = False

@@ -41,7 +41,26 @@ def test_what_the_other_process_did_not_get_done_is_compiled_here(tmp_path):
     assert loaded(tmp_path, before="sys.executable = shutil.which('false') or 'none'") == COMPILED_HERE
 
 
-def test_a_python_that_cannot_start_another_compiles_alone(monkeypatch):
-    monkeypatch.setattr(sys, "executable", "no-such-python")
+@pytest.mark.parametrize("executable", ["python-of-nowhere", "/usr/bin/another-program", "", None])
+def test_a_program_that_cannot_start_another_python_compiles_alone(monkeypatch, executable):
+    monkeypatch.setattr(sys, "executable", executable)
+    entered = False
+    with xla._compiling_elsewhere(["start"]):
+        entered = True
+    assert entered
+
+
+def test_a_process_that_does_not_end_is_not_waited_for_without_end(monkeypatch):
+    monkeypatch.setattr(xla, "_MOST_SECONDS", 0.01)
+    began = []
+    real = subprocess.Popen
+
+    def endless(command, **options):
+        began.append(real([command[0], "-c", "import time; time.sleep(600)"], **options))
+        return began[0]
+
+    monkeypatch.setattr(xla.subprocess, "Popen", endless)
+    monkeypatch.setattr(xla, "usable_cores", lambda: 2)
     with xla._compiling_elsewhere(["start"]):
         pass
+    assert began[0].returncode not in (None, 0)

@@ -95,7 +95,7 @@ def restore(run: Experiment) -> list[str]:
     run.reanalyse.replay = run.replay
     broken = run.rollout.restore(state["rollout"])
     run.drawn = saved.arrays["rollout/drawn"]
-    run.noisy = saved.arrays["rollout/noisy"]
+    run.noisy = saved.arrays.get("rollout/noisy", run.noisy)  # not kept by runs from before there were spells
     stored = saved.arrays["rollout/observation"]
     differs = np.flatnonzero((run.rollout.observation != stored).reshape(len(stored), -1).any(1))
     broken += [f"environment {i} shows another observation than it did" for i in differs]

@@ -120,6 +120,7 @@ class Experiment:
         self.metrics = Metrics(folder.path)
         self.rng = np.random.default_rng([config.seed, 2])
         self.drawn = np.zeros(act.environments, np.int32)
+        # [E] true in a spell of fresh noise of the environment's own scale, false in one of weak, held noise.
         self.noisy = (np.arange(act.environments) % 2 == 0) | (act.noise_steps == 0)
         self.key = jax.random.key(config.seed)
         self.env_steps = self.turn = self.updates = self.episodes = 0
@@ -198,9 +199,9 @@ class Experiment:
     def exploration(self) -> np.ndarray:
         """[E] scale of the noise that each environment's actions are sampled with.
 
-        With `act.noise_steps` strong noise comes in spells. Where it never ends, experience fills with what no policy
-        stays in, such as a lander on the ground that noise keeps from switching its engines off, and with the values of
-        that.
+        With `act.noise_steps` strong noise comes in spells. Noise that never ends keeps experience in states that no
+        policy would stay in, such as a lander's on the ground with its engines on, and the value learns what those are
+        worth under noise.
         """
         act, blindness = self.config.act, self.blindness()
         sighted = np.geomspace(act.temperature, act.temperature_last, act.environments)

@@ -34,6 +34,7 @@ from muzen.errors import (
     RunVersionError,
 )
 from muzen.files import TEMPORARY, storage_error, write_atomic
+from muzen.machine import usable_cores
 
 FORMAT = 1
 CONFIG, RUN, LOCK = "config.json", "run.json", "lock"
@@ -224,12 +225,12 @@ def _cpuinfo(name: str) -> str:
     return ""
 
 
-def _threads() -> int | None:
+def _threads() -> int:
     """Threads that XLA computes with: as two variables say, or one for each processor that the process may use."""
     for variable in ("PJRT_NPROC", "NPROC"):
         if (named := os.environ.get(variable, "")).isdecimal():
             return int(named)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return usable_cores()
 
 
 if sys.platform == "win32":

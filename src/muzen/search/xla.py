@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 import re
 import subprocess
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,15 @@ from llvmlite import ir
 from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
 from numba.extending import intrinsic
 
+from muzen.machine import usable_cores
 from muzen.search import gumbel, loop, puct
 from muzen.search.cache import compile_cached, source_version
 from muzen.search.tree import ACTION, NODE, PARENT, WORDS, Buffers, Inputs, Leaf, compiled
 from muzen.types import Prediction
 
+_log = logging.getLogger(__name__)
 _API = (0, 3)
+_MOST_SECONDS = 60  # that this process waits for another one's compiling, after its own
 _RECORD = nb.from_dtype(NODE)
 _ARGS, _RETS = 40, 80
 
@@ -290,7 +295,7 @@ def register(name: str) -> None:
 
 @functools.cache
 def _register_search(rule: str) -> None:
-    """The calls of a search by one rule; on a machine that has none of them yet, two processes compile them."""
+    """A rule's calls. Where even the probe had to be compiled, nothing is cached: two processes do it."""
     others = ["start", f"{rule}_finish"]
     with nullcontext() if _kept["probe"].cache_hits else _compiling_elsewhere(others):
         register(f"{rule}_step")
@@ -298,17 +303,34 @@ def _register_search(rule: str) -> None:
         register(name)
 
 
-def _compiling_elsewhere(names: list[str]) -> AbstractContextManager[Any]:
-    """Another process that leaves these calls in the disk cache; at the end it has ended, however.
+@contextmanager
+def _compiling_elsewhere(names: list[str]) -> Iterator[None]:
+    """Meanwhile another process compiles these calls into the disk cache, where there is a core for it.
 
     Numba compiles in Python: threads would take turns. What the other process did not get done is compiled here.
     """
+    python = Path(sys.executable or "").stem.lower().startswith("python") and not getattr(sys, "frozen", False)
+    if not python or usable_cores() < 2:
+        yield
+        return
     code = f"from muzen.search import xla\nfor name in {names}: xla.register(name)"
-    command, null = [sys.executable, "-P", "-c", code], subprocess.DEVNULL
+    null, window = subprocess.DEVNULL, getattr(subprocess, "CREATE_NO_WINDOW", 0)
     try:
-        return subprocess.Popen(command, stdin=null, stdout=null, stderr=null)
-    except OSError:  # no such Python: an embedded one knows no other
-        return nullcontext()
+        helper = subprocess.Popen(
+            [sys.executable, "-P", "-c", code], stdin=null, stdout=null, stderr=null, creationflags=window
+        )
+    except OSError as error:
+        _log.debug("search compiles alone: %s", error)
+        yield
+        return
+    try:
+        yield
+        helper.wait(_MOST_SECONDS)
+    except subprocess.TimeoutExpired:
+        _log.debug("search compiles alone: the other process still runs after %d s", _MOST_SECONDS)
+    finally:
+        helper.kill()
+        helper.wait()
 
 
 @functools.cache
