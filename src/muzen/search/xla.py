@@ -295,7 +295,7 @@ def register(name: str) -> None:
 
 @functools.cache
 def _register_search(rule: str) -> None:
-    """A rule's calls. Where even the probe had to be compiled, nothing is cached: two processes do it."""
+    """A rule's calls. Where even the probe had to be compiled, nothing is cached yet: two processes compile them."""
     others = ["start", f"{rule}_finish"]
     with nullcontext() if _kept["probe"].cache_hits else _compiling_elsewhere(others):
         register(f"{rule}_step")
