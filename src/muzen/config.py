@@ -200,8 +200,8 @@ class ActConfig:
     """Environment steps that noise is held for on average while the value explains nothing; 1 once it explains all, but
     between spells."""
     noise_steps: float = 0.0
-    """Mean length, in environment steps, of a spell of fresh noise, and of the spell that follows it, in which noise has
-    the scale act.temperature and is held for as long. 0: no spells, fresh noise always."""
+    """Mean length, in environment steps, of a spell of fresh noise, and of the spell after it, in which noise has the
+    scale act.temperature and is held for as long. 0: no spells, fresh noise always."""
     sample_moves: int = 0
     """Moves of an episode, by all players, that are sampled with noise; later ones are greedy. 0: all are sampled."""
     random_openings: float = 0.0
