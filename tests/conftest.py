@@ -11,13 +11,11 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-# Compiling is most of the suite: programs are kept for the next time, in a folder for each of xdist's workers, for JAX
-# does not write them atomically. Deleting .pytest_cache costs time and nothing else.
-_COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "jax"
-_named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-if _named is None or Path(_named).parent == _COMPILED:  # a worker inherits what the session before it has set
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_COMPILED / os.environ.get("PYTEST_XDIST_WORKER", "main"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # small ones, by the thousand, cost the most
+# Compiling is most of the suite: programs are kept for the next time, the small ones too, which by the thousand cost the
+# most. JAX does not write them atomically: who reads half of one warns, which is allowed here, and compiles it.
+# Deleting .pytest_cache costs time and nothing else.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")

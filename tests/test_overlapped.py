@@ -153,7 +153,14 @@ def test_weights_that_act_change_only_between_turns(watched):
 def test_acting_and_learning_are_under_way_at_the_same_time(tmp_path):
     run = started(tmp_path / "run")
     learning, acted = threading.Event(), threading.Event()
-    learn, plan = run._learn, run._act_plan
+    learn, plan, begin = run._learn, run._act_plan, run._begin_updates
+    begun = []
+
+    def begins(learner):
+        owed = run.owed_updates
+        finish = begin(learner)
+        begun.append(run.owed_updates < owed)
+        return finish
 
     def wait_for_acting(state, batches):
         assert threading.current_thread() is not threading.main_thread()
@@ -162,7 +169,7 @@ def test_acting_and_learning_are_under_way_at_the_same_time(tmp_path):
         return learn(state, batches)
 
     def wait_for_learning():
-        if run.started and run.updates == 0 and run.owed_updates < 1:
+        if begun[-1] and run.updates == 0:
             assert learning.wait(WAIT_S), "learning waits for acting"
             found = plan()
             acted.set()
@@ -171,7 +178,7 @@ def test_acting_and_learning_are_under_way_at_the_same_time(tmp_path):
         return plan()
 
     wait_for_acting.compile = learn.compile
-    run._learn, run._act_plan = wait_for_acting, wait_for_learning
+    run._learn, run._act_plan, run._begin_updates = wait_for_acting, wait_for_learning, begins
     assert run.run() == "seen"
     run.close()
     assert learning.is_set() and acted.is_set() and run.updates == run.updates_per_call
