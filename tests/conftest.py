@@ -11,8 +11,8 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-# Compiling is most of the suite: programs are kept for the next time, the small ones too, which by the thousand cost the
-# most. JAX does not write them atomically: who reads half of one warns, which is allowed here, and compiles it.
+# Compiling is most of the suite: programs are kept for the next time, the small ones too, which by the thousand cost
+# the most. JAX does not write them atomically: who reads half of one warns, which is allowed here, and compiles it.
 # Deleting .pytest_cache costs time and nothing else.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
