@@ -13,6 +13,9 @@ from muzen.config import Config, override
 if TYPE_CHECKING:  # types.py loads jax, which `muzen train --help` has no use for
     from muzen.types import EnvSpec
 
+# What long episodes ask for: the paper's discount, and time to keep up what pays only after many steps.
+_LONG: dict[str, Any] = {"learn.discount": 0.997, "act.noise_steps": 40.0}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "CartPole-v1": {"env_steps": 10_000},
     "Acrobot-v1": {"env_steps": 25_000},
@@ -21,10 +24,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "env_steps": 200_000,
         "learn.samples_per_step": 32.0,
         "reanalyse.positions_per_step": 8.0,
-        # A landing pays after a hundred steps and more, and what it takes to begin one costs at once.
-        "learn.discount": 0.997,
-        # Standing still is paid after twenty-five steps of it, which noise at every step would never allow.
-        "act.noise_steps": 40.0,
+        # A landing pays after a hundred steps and more, and what it takes to begin one costs at once. Standing still is
+        # paid after twenty-five steps of it, which noise at every step would never allow.
+        **_LONG,
         # Finer bins than a leg's touch, paid at every step, would ask for: values spread over a tenth of that.
         "value.limit": 300.0,
         "value.bins": 61,
@@ -122,8 +124,7 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
         if spec.chance:
             settings |= _DICE
     elif spec.max_episode_steps is not None and spec.max_episode_steps >= _LONG_EPISODE:
-        # The paper's where episodes are long; and what takes many steps must be kept up for as many to be found.
-        settings |= {"learn.discount": 0.997, "act.noise_steps": 40.0}
+        settings |= _LONG
     if len(spec.observation_shape) == 3:  # planes: a mean for each cell would hide what cells have in common
         settings["network.normalise_observations"] = False
     settings["search.max_considered"] = considered = max(2, min(16, spec.num_actions))

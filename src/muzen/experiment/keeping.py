@@ -46,8 +46,7 @@ def save(run: Experiment) -> None:
     """Write everything that the run needs to go on, atomically."""
     arrays = {f"learner/{name}": x for name, x in _named_arrays(run.learner).items()}
     arrays |= {"normaliser/mean": run.normaliser.mean, "normaliser/m2": run.normaliser.m2}
-    arrays |= {"rollout/observation": run.rollout.observation, "rollout/drawn": run.drawn}
-    arrays["rollout/noisy"] = run.noisy
+    arrays |= {"rollout/observation": run.rollout.observation, "rollout/drawn": run.drawn, "rollout/noisy": run.noisy}
     lines: list[list[int]] = []
     if run.tree is not None and run.planner.simulator is not None:
         tree, lines = packed(run.tree, run.planner.simulator)
