@@ -45,7 +45,14 @@ GAMES: dict[str, dict[str, Any]] = {
         "act.random_openings": 0.7,
         "act.opening_moves": 6,
     },
-    "openspiel:connect_four": {"env_steps": 400_000},
+    "openspiel:connect_four": {
+        "env_steps": 500_000,
+        "learn.samples_per_step": 10.0,
+        "network.channels": 24,
+        "act.random_openings": 0.7,
+        "act.opening_moves": 12,
+        "replay.max_steps": 250_000,
+    },
     "openspiel:mancala": {"env_steps": 800_000, "network.width": 128},
     "openspiel:pig": {"env_steps": 1_500_000},
     "openspiel:2048": {
