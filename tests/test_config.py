@@ -59,6 +59,7 @@ def test_a_field_like_no_other_lists_what_there_is():
         ({"learn.discount": math.nan}, "learn.discount: nan is not finite"),
         ({"learn.learn_discount": 1}, "learn.learn_discount: 1 is not true or false"),
         ({"env_id": ""}, "env_id: '' is empty; give a Gymnasium id such as CartPole-v1"),
+        ({"act.noise_steps": 0.5}, "act.noise_steps: 0.5 is shorter than a step; use 0 for no spells, or at least 1"),
     ],
 )
 def test_a_wrong_value_names_field_value_and_rule(changes, message):

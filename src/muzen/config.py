@@ -375,6 +375,10 @@ def validate(config: Config) -> Config:
             f"search.reuse_tree: true with search.model {config.search.model}; the moves that a learned model foresaw "
             "are not the real ones: use search.model rules, or false"
         )
+    if 0 < config.act.noise_steps < 1:
+        raise ConfigError(
+            f"act.noise_steps: {config.act.noise_steps} is shorter than a step; use 0 for no spells, or at least 1"
+        )
     rows = config.replay.max_steps // config.act.environments
     window = config.learn.unroll_steps + config.learn.n_step + 1
     if rows < window:
