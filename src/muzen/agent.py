@@ -14,7 +14,7 @@ import numpy as np
 
 from muzen import profile
 from muzen.actors import Plan
-from muzen.envs import OpenSpielSimulator
+from muzen.envs import OpenSpielSimulator, one_hot_past
 from muzen.errors import EnvError, SearchError
 from muzen.known_rules import KnownRules, kept_tree
 from muzen.search import search
@@ -178,7 +178,14 @@ class Agent:
             self.model, now.observation, now.legal, now.to_play, self._key, states=now.state, previous=previous
         )
 
-    def search(self, observation: Any, legal: Any = None, to_play: int = 0, state: Any = None) -> SearchResult:
+    def search(
+        self,
+        observation: Any,
+        legal: Any = None,
+        to_play: int = 0,
+        state: Any = None,
+        past: Sequence[int] | None = None,
+    ) -> SearchResult:
         """The greedy search at one observation; every array of the result has leading axis 1.
 
         Args:
@@ -187,33 +194,54 @@ class Agent:
           legal: [A] true where legal; all legal if left out.
           to_play: who moves.
           state: the game's own state, `TimeStep.state`; only an agent that plans with the game's rules needs it.
+          past: all actions of the episode so far, 0..A-1, the oldest first; only an agent that was trained with
+            network.past_actions needs them, beside an observation that does not hold them yet.
 
         Raises:
-          EnvError: the observation has another shape.
+          EnvError: the observation has another shape, or past actions are missing.
           SearchError: the agent plans with the game's rules and `state` is missing.
         """
-        batch = self._batch(observation)[None]
+        batch = self._seen(observation, past)[None]
         legal = np.ones(self.spec.num_actions, bool) if legal is None else np.asarray(legal, bool)
         return self.planner.search(
             self.model, batch, legal[None], np.array([to_play], np.int32), self._key, states=[state]
         )
 
-    def act(self, observation: Any, legal: Any = None, to_play: int = 0, state: Any = None) -> int:
-        """The greedy action, 0..A-1 (add the action space's `start` where it has one)."""
-        return int(np.asarray(self.search(observation, legal, to_play, state).action)[0])
+    def act(
+        self,
+        observation: Any,
+        legal: Any = None,
+        to_play: int = 0,
+        state: Any = None,
+        past: Sequence[int] | None = None,
+    ) -> int:
+        """The greedy action, 0..A-1 (add the action space's `start` where it has one); arguments as `search`."""
+        return int(np.asarray(self.search(observation, legal, to_play, state, past).action)[0])
 
-    def _batch(self, observation: Any) -> np.ndarray:
-        spec = self.spec
-        array = np.asarray(observation)
-        if spec.discrete_observation and array.ndim == 0:
-            if not 0 <= int(array) < spec.observation_shape[0]:
-                raise EnvError(
-                    f"observation: {array} is outside 0..{spec.observation_shape[0] - 1}, the states of {spec.id}"
-                )
-            return np.eye(spec.observation_shape[0], dtype=np.float32)[int(array)]
-        if array.size != np.prod(spec.observation_shape):
+    def _seen(self, observation: Any, past: Sequence[int] | None) -> np.ndarray:
+        """One observation as the network sees it."""
+        spec, array = self.spec, np.asarray(observation)
+        if spec.past_actions == 0 or array.size == np.prod(spec.observation_shape):
+            return self._shown(array, spec.observation_shape)
+        if past is None:
             raise EnvError(
-                f"observation: shape {array.shape} does not fit {spec.id}, "
-                f"whose observations have shape {spec.observation_shape}"
+                f"past: missing; this agent also sees its last {spec.past_actions} actions: "
+                "pass past=actions, a list of all actions of the episode so far"
             )
-        return array.reshape(spec.observation_shape).astype(spec.observation_dtype)
+        if not all(0 <= action < spec.num_actions for action in past):
+            raise EnvError(f"past: {list(past)} holds what is no action; actions are 0..{spec.num_actions - 1}")
+        last = one_hot_past(past, spec.past_actions, spec.num_actions)
+        return np.concatenate([self._shown(array, (spec.observation_shape[0] - len(last),)), last])
+
+    def _shown(self, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """What the environment itself shows, of this shape."""
+        spec = self.spec
+        if spec.discrete_observation and array.ndim == 0:
+            if not 0 <= int(array) < shape[0]:
+                raise EnvError(f"observation: {array} is outside 0..{shape[0] - 1}, the states of {spec.id}")
+            return np.eye(shape[0], dtype=np.float32)[int(array)]
+        if array.size != np.prod(shape):
+            raise EnvError(
+                f"observation: shape {array.shape} does not fit {spec.id}, whose observations have shape {shape}"
+            )
+        return array.reshape(shape).astype(spec.observation_dtype)

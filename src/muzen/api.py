@@ -60,8 +60,8 @@ class Run:
         return load(self.folder)
 
 
-def _maker(source: envs.EnvLike) -> Callable[[], Environment]:
-    return lambda: envs.make(source)
+def _maker(source: envs.EnvLike, past_actions: int) -> Callable[[], Environment]:
+    return lambda: envs.make(source, past_actions=past_actions)
 
 
 def _default_folder(env_id: str, seed: int) -> Path:
@@ -130,12 +130,14 @@ def train(
     # What is refused must not leave a folder behind.
     opponents(config.evaluate.opponents, config.env_id)
     make_simulator(config.search, config.env_id)
+    if config.network.past_actions:
+        _maker(env, config.network.past_actions)().close()
     folder = RunFolder.create(Path(out) if out is not None else _default_folder(config.env_id, config.seed), config)
     with folder.lock():
         experiment = Experiment(
             config,
             folder,
-            _maker(env),
+            _maker(env, config.network.past_actions),
             network=network,
             value_encoding=value_encoding,
             reward_encoding=reward_encoding,
@@ -173,7 +175,7 @@ def resume(
         experiment = Experiment(
             config,
             opened,
-            _maker(envs.named_again(env, config.env_id)),
+            _maker(envs.named_again(env, config.env_id), config.network.past_actions),
             network=network,
             value_encoding=value_encoding,
             reward_encoding=reward_encoding,
@@ -292,9 +294,8 @@ def evaluate(
         raise ConfigError(f"episodes: {episodes} is below 1; give at least one episode")
     if not isinstance(agent, Agent):
         agent = load(agent, simulations=simulations)
-    return play_episodes(
-        agent, _maker(envs.named_again(env, agent.spec.id)), episodes=episodes, seed=seed, progress=progress
-    )
+    make = _maker(envs.named_again(env, agent.spec.id), agent.spec.past_actions)
+    return play_episodes(agent, make, episodes=episodes, seed=seed, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -347,7 +348,7 @@ def diagnose(
     if agent.planner.simulator is None:
         unroll = unroll_against(
             agent,
-            _maker(envs.named_again(env, agent.spec.id)),
+            _maker(envs.named_again(env, agent.spec.id), agent.spec.past_actions),
             gamma=config.learn.discount,
             steps=steps,
             episodes=episodes,

@@ -350,7 +350,7 @@ def _uses(spec: EnvSpec, config: Config | None) -> tuple[str, ...]:
     seen = "one-hot" if spec.discrete_observation else "normalised" if network.normalise_observations else "as they are"
     return (
         f"settings      {source}; {settings.env_steps:,} environment steps",
-        f"observation   {shape}, {seen}",
+        f"observation   {shape}, {seen}" + f"; the last {network.past_actions} actions" * (network.past_actions > 0),
         f"network       {kind}, {network.blocks} residual block{'s' * (network.blocks != 1)}",
         f"value         {_encoding(settings.value, spec)}",
         f"reward        {_encoding(settings.reward, spec)}",

@@ -81,6 +81,9 @@ class NetworkConfig:
     """How the hidden state is bounded: the paper's min-max per state, or tanh."""
     normalise_observations: bool = True
     """Scale observations by the mean and deviation of what was seen."""
+    past_actions: int = 0
+    """The episode's last actions that the network sees beside each observation, where it does not show what matters of
+    them; 0: none."""
     learn_legal: bool = True
     """Predict what is legal below the root, in environments that have illegal actions."""
 
@@ -299,7 +302,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "temperature": _COUNT,
         "temperature_end": _COUNT,
     },
-    NetworkConfig: {"width": _SIZE, "channels": _SIZE, "blocks": _COUNT},
+    NetworkConfig: {"width": _SIZE, "channels": _SIZE, "blocks": _COUNT, "past_actions": _COUNT},
     EncodingConfig: {"bins": Range(3, 10_001), "limit": _COUNT, "hl_sigma": _POSITIVE},
     LearnConfig: {
         "samples_per_step": _POSITIVE,

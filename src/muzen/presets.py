@@ -30,6 +30,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         # Finer bins than a leg's touch, paid at every step, would ask for: values spread over a tenth of that.
         "value.limit": 300.0,
         "value.bins": 61,
+        # How long the lander has been at rest, which pays in the end, shows only in what was done.
+        "network.past_actions": 8,
     },
 }
 """Dotted overrides of `config.py`'s defaults, by environment id."""

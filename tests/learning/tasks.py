@@ -113,6 +113,25 @@ def corridors(length: int) -> Tabular:
     return Tabular(following, reward, ends, starts=(0,), limit=10 * length)
 
 
+def patience(length: int) -> Tabular:
+    """The second action, taken so many times in a row, ends the episode and pays 1; the first begins anew."""
+    following = np.stack([np.zeros(length, int), np.minimum(np.arange(length) + 1, length - 1)], axis=1)
+    reward, ends = np.zeros((length, 2)), np.zeros((length, 2), bool)
+    reward[-1, 1], ends[-1, 1] = 1.0, True
+    return Tabular(following, reward, ends, starts=(0,), limit=10 * length)
+
+
+class Hidden(gymnasium.ObservationWrapper):
+    """A task that shows the same in every state."""
+
+    def __init__(self, env: gymnasium.Env):
+        super().__init__(env)
+        self.observation_space = gymnasium.spaces.Discrete(1)
+
+    def observation(self, observation: Any) -> int:
+        return 0
+
+
 def learned(env: Any, out: Path, settings: dict[str, Any]) -> muzen.Run:
     """A run with its environment's preset but for `SMALL` and the settings given."""
     return muzen.train(env, config=override(preset(env_name(env), spec_of(env)), SMALL | settings), out=out)
@@ -213,10 +232,11 @@ class Learned:
     action: np.ndarray  # [M] greedy
 
     @classmethod
-    def of(cls, agent: Agent) -> Learned:
-        """Asks it for all states at once."""
-        states, actions = agent.spec.observation_shape[0], agent.spec.num_actions
-        every = np.eye(states, dtype=np.float32)
+    def of(cls, agent: Agent, every: np.ndarray | None = None) -> Learned:
+        """Asks it for all states at once; `every` is what each shows, [M, ...], its own number if left out."""
+        if every is None:
+            every = np.eye(agent.spec.observation_shape[0], dtype=np.float32)
+        states, actions = len(every), agent.spec.num_actions
         said = agent.model.initial(every)
         plan = agent.planner.plan(
             agent.model, every, np.ones((states, actions), bool), np.zeros(states, np.int32), jax.random.key(0)

@@ -7,9 +7,10 @@ import itertools
 import jax
 import numpy as np
 import pytest
-from tasks import Expected, Learned, Solved, Tabular, corridors, learned, random_task, unrolled
+from tasks import Expected, Hidden, Learned, Solved, Tabular, corridors, learned, patience, random_task, unrolled
 
 from muzen import learner
+from muzen.envs import one_hot_past
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +93,21 @@ def test_what_a_time_limit_cuts_off_is_not_lost(tmp_path):
     # The same steps, told as terminations, are worth less: the network cannot know how far the limit is.
     ended = Learned.of(learned(endless(True).maker(), tmp_path / "ended", settings).agent())
     assert ended.value[0] < 0.8 / (1 - GAMMA)
+
+
+def test_what_an_environment_hides_is_learned_from_what_was_done_and_only_from_it(tmp_path):
+    task, length = patience(4), 4
+    settings = {"env_steps": 2_500, "act.random_steps": 500, "learn.discount": GAMMA}
+
+    def found(past: int) -> np.ndarray:
+        out = tmp_path / f"{past}"
+        run = learned(lambda: Hidden(task.maker()()), out, settings | {"network.past_actions": past})
+        seen = [np.append(1.0, one_hot_past([0] + [1] * state, past, 2)) for state in range(length)]
+        return Learned.of(run.agent(), np.array(seen, np.float32)).value
+
+    true = task.optimal(GAMMA).max(1)
+    np.testing.assert_allclose(found(length), true, atol=TOLERANCE)
+    assert np.ptp(found(0)) == 0 < np.ptp(true)
 
 
 GAME = "openspiel:nim(pile_sizes=1;2;3,is_misere=false)"

@@ -49,6 +49,7 @@ TRAPS = {
     36: "what a person is told or shown in play is not so",
     37: "the learning rate's schedule not followed",
     38: "chance averaged over what cannot be averaged, or taken for granted",
+    39: "past actions of another episode, or in another order",
 }
 
 # What of a trap cannot be planted, and why.

@@ -3,6 +3,7 @@
 from plant import Plant, claim
 
 SCHEDULES = "maths/test_schedules.py"
+PAST = "envs/test_past_actions.py"
 OWN_SEED = "test_every_episode_of_every_environment_and_worker_has_its_own_seed"
 EVALUATED = "test_every_evaluation_episode_has_a_seed_of_its_own"
 RESET = "episode_seed(self._seed, self._worker, i, self._episode[i])"
@@ -135,5 +136,29 @@ PLANTS = [
         "episode_seed(seed, EVALUATION_WORKER, 0, episode)",
         "episode_seed(seed, EVALUATION_WORKER, 0, episode % LANES)",
         claim("test_evaluate.py", EVALUATED),
+    ),
+    Plant(
+        39,
+        "past actions of the episode before stay in sight",
+        "envs/gymnasium.py",
+        "        self._past.clear()\n",
+        "",
+        claim(PAST, "test_every_observation_ends_with_the_last_actions_of_its_own_episode[7]"),
+    ),
+    Plant(
+        39,
+        "the oldest of the past actions first",
+        "envs/gymnasium.py",
+        "list(actions)[::-1][:count]",
+        "list(actions)[:count]",
+        claim(PAST, "test_the_newest_action_comes_first_and_what_was_before_the_episode_is_zero"),
+    ),
+    Plant(
+        39,
+        "a user's agent sees the oldest of the past actions first",
+        "agent.py",
+        "one_hot_past(past, spec",
+        "one_hot_past(past[::-1], spec",
+        claim(PAST, "test_a_users_agent_sees_what_the_network_saw_in_training[None]"),
     ),
 ]

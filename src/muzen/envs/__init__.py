@@ -1,7 +1,7 @@
 """Other people's environments, made to look alike: one interface, one seed rule, clear errors."""
 
 from muzen.envs.boards import Board, BoardReader, Touch, board_reader
-from muzen.envs.gymnasium import GymnasiumEnvironment
+from muzen.envs.gymnasium import GymnasiumEnvironment, one_hot_past
 from muzen.envs.make import EnvLike, env_name, make, named_again, nearest_names, open_env, spec_of
 from muzen.envs.openspiel import PREFIX, OpenSpielEnvironment, load_game
 from muzen.envs.seeding import episode_seed
@@ -23,6 +23,7 @@ __all__ = [
     "make",
     "named_again",
     "nearest_names",
+    "one_hot_past",
     "open_env",
     "spec_of",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium
@@ -26,13 +28,14 @@ class GymnasiumEnvironment:
     Args:
       env: the environment; it is reset once, with seed 0, to see whether it masks actions.
       name: what it is called in messages, and in `spec.id`.
+      past_actions: how many of the episode's last actions each observation shows too; see `one_hot_past`.
 
     Raises:
       UnsupportedSpaceError: the action or observation space is of another kind.
       EnvError: the environment does not follow Gymnasium's interface.
     """
 
-    def __init__(self, env: gymnasium.Env, name: str):
+    def __init__(self, env: gymnasium.Env, name: str, past_actions: int = 0):
         self.env = env
         self.name = name
         self._action_space = supported_action_space(env, name)
@@ -42,6 +45,7 @@ class GymnasiumEnvironment:
         self._actions = [dtype.type(start + action) for action in range(int(self._action_space.n))]
         self._discrete = isinstance(self._observation_space, spaces.Discrete)
         self._size = observation_size(self._observation_space)
+        self._past: deque[int] = deque(maxlen=past_actions)
         self._all_legal = np.ones(len(self._actions), bool)
         self._all_legal.setflags(write=False)
         self._mask_method = _wrapper_attribute(env, "action_masks")
@@ -51,12 +55,13 @@ class GymnasiumEnvironment:
         self._mask_in_info = isinstance(info, dict) and "action_mask" in info
         self.spec = EnvSpec(
             id=name,
-            observation_shape=(self._size,),
+            observation_shape=(self._size + past_actions * len(self._actions),),
             observation_dtype="float32",
             num_actions=len(self._actions),
             discrete_observation=self._discrete,
             max_episode_steps=time_limit(env),
             always_legal=not (self._mask_in_info or self._mask_method),
+            past_actions=past_actions,
         )
 
     @property
@@ -71,6 +76,7 @@ class GymnasiumEnvironment:
           EnvError: the environment's `reset` takes no seed, or what it gives is not an observation of its space.
         """
         raw, info = self._reset(seed)
+        self._past.clear()
         observation = self._observation(raw)
         return TimeStep(observation, np.zeros(1, np.float32), False, False, 0, self._legal(info, ended=False))
 
@@ -87,6 +93,7 @@ class GymnasiumEnvironment:
             raise EnvError(f"{self.name}: action {action} is outside 0..{len(self._actions) - 1}")
         outcome = self.env.step(self._actions[action])
         self._steps += 1
+        self._past.append(action)
         if not isinstance(outcome, tuple) or len(outcome) != 5:
             raise EnvError(
                 f"{self.name}: step() returned {_described(outcome)}; Gymnasium's step returns five values: "
@@ -129,6 +136,12 @@ class GymnasiumEnvironment:
         return outcome
 
     def _observation(self, raw: Any) -> np.ndarray:
+        shown = self._shown(raw)
+        if self._past.maxlen == 0:
+            return shown
+        return np.concatenate([shown, one_hot_past(self._past, self.spec.past_actions, self.spec.num_actions)])
+
+    def _shown(self, raw: Any) -> np.ndarray:
         if self._discrete:
             return self._one_hot(raw)
         try:
@@ -255,6 +268,24 @@ def supported_observation_space(env: gymnasium.Env, name: str) -> spaces.Box | s
 def observation_size(space: spaces.Box | spaces.Discrete) -> int:
     """Length of the vector that the network sees."""
     return int(space.n) if isinstance(space, spaces.Discrete) else math.prod(space.shape)
+
+
+def one_hot_past(actions: Iterable[int], count: int, num_actions: int) -> np.ndarray:
+    """The last `count` of an episode's actions as a network sees them: one-hot, the newest first.
+
+    Args:
+      actions: 0..A-1, the oldest first.
+      count: N; entries before the first action are 0.
+      num_actions: A.
+
+    Returns: [N A] float32.
+
+    Source: MuZero, arXiv:1911.08265, appendix E, which shows the network 32 past actions on Atari.
+    """
+    last = list(actions)[::-1][:count]
+    seen = np.zeros((count, num_actions), np.float32)
+    seen[np.arange(len(last)), last] = 1
+    return seen.reshape(-1)
 
 
 def time_limit(env: gymnasium.Env) -> int | None:

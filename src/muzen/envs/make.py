@@ -17,7 +17,7 @@ from gymnasium.envs.registration import registry
 
 from muzen.envs.gymnasium import GymnasiumEnvironment
 from muzen.envs.openspiel import PREFIX, OpenSpielEnvironment
-from muzen.errors import EnvError, UnknownEnvError
+from muzen.errors import ConfigError, EnvError, UnknownEnvError
 from muzen.types import Environment, EnvSpec
 
 EnvLike = str | Callable[..., Any]
@@ -29,26 +29,34 @@ _NAMESPACES = {
 }
 
 
-def make(env: EnvLike, *, render_mode: str | None = None) -> Environment:
+def make(env: EnvLike, *, render_mode: str | None = None, past_actions: int = 0) -> Environment:
     """Makes one environment.
 
     Args:
       env: a Gymnasium id (`CartPole-v1`), a game (`openspiel:tic_tac_toe`), `python:module:function` where the function
         returns a `gymnasium.Env` (the module may lie in the current directory), or such a function itself.
       render_mode: passed on where the environment takes one.
+      past_actions: how many of the episode's last actions each observation shows too (`network.past_actions`).
 
     Raises:
       UnknownEnvError: nothing has this id; the message lists the nearest.
       UnsupportedSpaceError: its spaces are of a kind that is not supported.
       EnvError: it cannot be made; the message says what is missing.
+      ConfigError: past actions are asked for in a game.
     """
     made = open_env(env, render_mode=render_mode)
     if isinstance(made, gymnasium.Env):
         try:
-            return GymnasiumEnvironment(made, env_name(env))
+            return GymnasiumEnvironment(made, env_name(env), past_actions)
         except BaseException:
             made.close()
             raise
+    if past_actions > 0:
+        made.close()
+        raise ConfigError(
+            f"network.past_actions: {past_actions}, but {env_name(env)} is no Gymnasium environment, and what it shows "
+            "is passed on as it is; use 0"
+        )
     return made
 
 
