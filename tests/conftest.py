@@ -53,6 +53,22 @@ def frequent_reports():
         yield
 
 
+# Linux allows a process 65,530 mappings of its memory. Each compiled program takes several: one process that ran all
+# tests died of them, inside XLA.
+MOST_MAPPINGS = 30_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room_for_programs():
+    """Forgets what was compiled once there is much of it."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and len(mappings.read_bytes().splitlines()) > MOST_MAPPINGS:
+        import jax  # not above: it reads what is set there when it is first imported
+
+        jax.clear_caches()
+
+
 spent = [0.0]  # up to the last report
 
 
