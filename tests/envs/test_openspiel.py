@@ -111,8 +111,9 @@ def test_whoever_moves_finds_its_own_stones_in_the_same_plane(game, own):
         np.testing.assert_array_equal(np.flatnonzero(now.observation[other]), sorted(played[1 - now.to_play]))
 
 
-def test_tiles_of_2048_have_a_plane_for_each_size():
+def test_tiles_of_2048_have_a_plane_for_each_size_and_its_actions_are_directions():
     env = make("openspiel:2048")
+    assert env.spec.directions and not make("openspiel:connect_four").spec.directions
     now, random, seen = env.reset(3), np.random.default_rng(3), set()
     while not now.terminated:
         board = np.reshape(env.state.observation_tensor(0), (4, 4))

@@ -61,6 +61,14 @@ def test_an_action_is_a_plane_with_its_cell_its_column_or_nothing_for_a_pass():
     assert action_planes((3, 8, 8), 768) is None
 
 
+def test_a_direction_is_no_column_even_of_a_board_with_as_many():
+    columns, directions = (network(actions=4, shape=(2, 4, 4), directions=directions) for directions in (False, True))
+    assert columns.action_embedding is None
+    assert directions.action_embedding is not None
+    following = np.asarray(directions.dynamics(jnp.ones((4, 4, 4, CONFIG.channels)), jnp.arange(4))).reshape(4, -1)
+    assert np.abs(following[:, None] - following[None]).max(-1)[~np.eye(4, dtype=bool)].min() > 1e-4
+
+
 @pytest.mark.parametrize(("actions", "shape"), [(9, (5, 3, 3)), (10, (5, 3, 3)), (4, (2, 3, 4)), (50, (5, 3, 3))])
 def test_every_action_leads_to_its_own_state(actions, shape):
     net = network(actions=actions, shape=shape)

@@ -319,6 +319,7 @@ def _spec(name: str) -> EnvSpec:
         alternating=players == 1 or _takes_turns(game),
         chance=bool(game.max_chance_outcomes()),
         largest_return=float(max(map(abs, utilities))) if known else None,
+        directions=_short_name(name) in _DIRECTIONS,
     )
 
 

@@ -105,6 +105,7 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
             zero_sum=shared,
             learn_legal=learned and config.network.learn_legal and not spec.always_legal,
             learn_to_play=learned and not spec.alternating,
+            directions=spec.directions,
         )
     elif isinstance(network, type) or (callable(network) and not hasattr(network, "dynamics")):
         network = network(spec, key)

@@ -25,6 +25,7 @@ def make_network(
     zero_sum: bool = True,
     learn_legal: bool = False,
     learn_to_play: bool = False,
+    directions: bool = False,
 ) -> MLPNetwork | ResNetwork:
     """The built-in network for an environment.
 
@@ -39,13 +40,14 @@ def make_network(
       zero_sum: of two players: one value and reward per state, for the player to move; otherwise P of each.
       learn_legal: say what is legal below the root.
       learn_to_play: say who moves next; otherwise players take turns.
+      directions: on a board, actions are directions, however many columns it has.
 
     Raises:
       ConfigError: a setting is out of range or unknown.
     """
     values = 1 if players == 2 and zero_sum else players
     to_play = players if learn_to_play and players > 1 else 0
-    kind = ResNetwork if is_convolutional(config, observation_shape) else MLPNetwork
-    return kind(
-        config, observation_shape, num_actions, value_bins, reward_bins, values, key, legal=learn_legal, to_play=to_play
-    )
+    facts = (config, observation_shape, num_actions, value_bins, reward_bins, values, key)
+    if is_convolutional(config, observation_shape):
+        return ResNetwork(*facts, legal=learn_legal, to_play=to_play, directions=directions)
+    return MLPNetwork(*facts, legal=learn_legal, to_play=to_play)

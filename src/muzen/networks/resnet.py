@@ -201,6 +201,7 @@ class ResNetwork(Heads, eqx.Module):
         *,
         legal: bool = False,
         to_play: int = 0,
+        directions: bool = False,
     ):
         """Args as `make_network`; `values` is their number per state, `to_play` the players to choose from or 0."""
         if len(observation_shape) != 3:
@@ -216,7 +217,7 @@ class ResNetwork(Heads, eqx.Module):
             return tuple(PlaneBlock(config, random) for _ in range(config.blocks))
 
         self.shape, self.actions = (planes, height, across), num_actions
-        mapped = action_planes(observation_shape, num_actions) is not None
+        mapped = not directions and action_planes(observation_shape, num_actions) is not None
         self.entry = PlaneLayer(planes, channels, 3, config, random)
         self.representation_blocks = blocks()
         # Two planes of a move: where it goes, and ones all over the board for a pass.
@@ -249,13 +250,12 @@ class ResNetwork(Heads, eqx.Module):
 
     def dynamics(self, state: Array, action: Array) -> Array:
         """[B, H, W, channels] states and [B] int32 actions -> next states."""
-        table = action_planes(self.shape, self.actions)
-        if table is not None:
+        if self.action_embedding is None:
+            table = action_planes(self.shape, self.actions)
             where = jnp.asarray(table)[action]
             nowhere = 1.0 - where.max((1, 2), keepdims=True) + jnp.zeros_like(where)
             x = jnp.concatenate([state, where[..., None], nowhere[..., None]], -1)
         else:
-            assert self.action_embedding is not None
             x = state + self.action_embedding[action][:, None, None]
         # The state itself goes round what the action adds, so that a board that hardly changes is easily kept.
         x = state + self.action_entry(x)
