@@ -80,6 +80,7 @@ class AtLast(AtOnce):
         return Job()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", [AtOnce, AtLast])
 def test_which_thread_is_faster_changes_no_byte(finished, tmp_path, monkeypatch, executor):
     """At the two ends of all timings there is no thread to race with, and the weights are those of the threaded run."""

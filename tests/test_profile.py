@@ -73,6 +73,7 @@ def test_a_costly_network_takes_a_larger_share_of_the_search_than_a_cheap_one():
     assert large > 0.5
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_profile(tmp_path):
     run = muzen.train("CartPole-v1", config=small(env_steps=400), out=tmp_path / "run", profile=True)
     kept = json.loads((tmp_path / "run" / profile.FILE).read_text())
