@@ -53,10 +53,13 @@ GAMES: dict[str, dict[str, Any]] = {
         "network.channels": 24,
         "act.random_openings": 0.7,
         "act.opening_moves": 12,
+        # Outcomes then tell who plays better, and not whose noise did less harm.
+        "act.sample_moves": 10,
         "replay.max_steps": 250_000,
     },
     "openspiel:mancala": {"env_steps": 800_000, "network.width": 128},
-    "openspiel:pig": {"env_steps": 1_500_000},
+    # Whether to roll is a matter of a few hundredths.
+    "openspiel:pig": {"env_steps": 3_000_000, "learn.samples_per_step": 4.0},
     "openspiel:2048": {
         "env_steps": 200_000,
         "learn.samples_per_step": 16.0,
