@@ -12,6 +12,7 @@ import pytest
 from small_runs import StopAt, assert_same_end, small
 
 import muzen
+from muzen.config import Config
 from muzen.envs import make, spec_of
 from muzen.presets import preset
 from muzen.runs import Weights, read_metrics
@@ -101,7 +102,8 @@ def test_presets_of_games_follow_from_the_game():
 
 def test_the_preset_of_a_game_holds_whatever_its_parameters():
     named, other = (f"openspiel:{game}" for game in ("pig", "pig(players=3,winscore=30)"))
-    assert preset(other, spec_of(other)).env_steps == preset(named, spec_of(named)).env_steps == 1_500_000
+    steps = preset(named, spec_of(named)).env_steps
+    assert preset(other, spec_of(other)).env_steps == steps != Config(named).env_steps
     assert any(f"the preset {other}" in line for line in muzen.check(other, steps=50).uses)
 
 
