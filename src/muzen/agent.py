@@ -228,8 +228,9 @@ class Agent:
                 f"past: missing; this agent also sees its last {spec.past_actions} actions: "
                 "pass past=actions, a list of all actions of the episode so far"
             )
-        if not all(0 <= action < spec.num_actions for action in past):
-            raise EnvError(f"past: {list(past)} holds what is no action; actions are 0..{spec.num_actions - 1}")
+        for i, action in enumerate(past):
+            if not (isinstance(action, int | np.integer) and 0 <= action < spec.num_actions):
+                raise EnvError(f"past: entry {i}, {action!r}, is no action; actions are 0..{spec.num_actions - 1}")
         last = one_hot_past(past, spec.past_actions, spec.num_actions)
         return np.concatenate([self._shown(array, (spec.observation_shape[0] - len(last),)), last])
 

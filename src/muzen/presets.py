@@ -1,6 +1,7 @@
 """Settings for a whole run, from an environment's id and its spaces.
 
-A named preset states only what is a matter of scale: how long to train, how far to look ahead.
+A named preset states only what is a matter of scale (how long to train, how far to look ahead) or of what the
+environment hides.
 How to learn is the same everywhere and stands as the defaults of `config.py`.
 """
 

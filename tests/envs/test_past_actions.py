@@ -95,8 +95,9 @@ def test_an_agent_that_needs_them_says_so():
     agent = Agent(None, Shown(), GymnasiumEnvironment(Blank(), "Blank", past_actions=2).spec)
     with pytest.raises(EnvError, match="its last 2 actions: pass past=actions"):
         agent.act([0.5, 0.5])
-    with pytest.raises(EnvError, match=r"past: \[0, 3\] holds what is no action; actions are 0..2"):
-        agent.act([0.5, 0.5], past=[0, 3])
+    for wrong in (3, -1, 1.0, "1"):
+        with pytest.raises(EnvError, match=rf"past: entry 1, {wrong!r}, is no action; actions are 0..2"):
+            agent.act([0.5, 0.5], past=[0, wrong])
     with pytest.raises(EnvError, match=r"shape \(3,\) does not fit Blank, whose observations have shape \(2,\)"):
         agent.act([0.5, 0.5, 0.5], past=[0])
 
@@ -107,6 +108,15 @@ def test_a_game_refuses_them_and_leaves_no_folder(tmp_path):
     with pytest.raises(ConfigError, match=r"network\.past_actions"):
         muzen.train("openspiel:tic_tac_toe", out=tmp_path / "run", network__past_actions=2)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_environment_that_shows_them_itself_is_taken_as_it_is():
+    def shows() -> GymnasiumEnvironment:
+        return GymnasiumEnvironment(Blank(), "Blank", past_actions=2)
+
+    assert make(shows).spec == make(shows, past_actions=2).spec
+    with pytest.raises(ConfigError, match=r"network\.past_actions: 3"):
+        make(shows, past_actions=3)
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def make(env: EnvLike, *, render_mode: str | None = None, past_actions: int = 0)
       UnknownEnvError: nothing has this id; the message lists the nearest.
       UnsupportedSpaceError: its spaces are of a kind that is not supported.
       EnvError: it cannot be made; the message says what is missing.
-      ConfigError: past actions are asked for in a game.
+      ConfigError: past actions are asked for in what is no Gymnasium environment and does not show them itself.
     """
     made = open_env(env, render_mode=render_mode)
     if isinstance(made, gymnasium.Env):
@@ -51,7 +51,7 @@ def make(env: EnvLike, *, render_mode: str | None = None, past_actions: int = 0)
         except BaseException:
             made.close()
             raise
-    if past_actions > 0:
+    if past_actions not in (0, made.spec.past_actions):
         made.close()
         raise ConfigError(
             f"network.past_actions: {past_actions}, but {env_name(env)} is no Gymnasium environment, and what it shows "

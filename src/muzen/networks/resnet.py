@@ -31,7 +31,7 @@ def convolve(x: jax.Array, weight: jax.Array) -> jax.Array:
     """[B, H, W, inputs] with [size, size, inputs, outputs] -> [B, H, W, outputs]; size is odd.
 
     Forward it is XLA's own convolution, which is fastest in this layout; its gradient in the weights is not used, for
-    in a loop on a CPU that takes 50 times as long as the same convolution said this way (docs/log.md, "Convolutions").
+    in a loop on a CPU that is many times slower than the same convolution said this way (docs/log.md, "Convolutions").
     """
     return _convolve(x, weight)
 
