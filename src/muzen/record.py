@@ -64,8 +64,8 @@ def record(
         agent, folder = load(run), Path(run)
     path = Path(out) if out is not None else folder / "episode.gif"
     _check_kind(path)
-    source, past = named_again(env, agent.spec.id) if env is None else env, agent.spec.past_actions
-    made = make(source, render_mode="rgb_array", past_actions=past)
+    source = named_again(env, agent.spec.id)
+    made = make(source, render_mode="rgb_array", past_actions=agent.spec.past_actions)
     try:
         own = getattr(getattr(made, "env", None), "metadata", None) or {}
         speed = fps or min(MAX_FPS, int(own.get("render_fps") or MAX_FPS))

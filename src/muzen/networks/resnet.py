@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -19,11 +20,11 @@ from muzen.types import Array
 _WHOLE_PLANES = 8
 
 
-def _convolve(x: jax.Array, weight: jax.Array) -> jax.Array:
+def _convolve(x: jax.Array, weight: jax.Array, padding: Any = "SAME") -> jax.Array:
     planes = (0, -x.shape[-1] % _WHOLE_PLANES)
     filled = jnp.pad(x, [(0, 0), (0, 0), (0, 0), planes])
     taking = jnp.pad(weight, [(0, 0), (0, 0), planes, (0, 0)])
-    return jax.lax.conv_general_dilated(filled, taking, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jax.lax.conv_general_dilated(filled, taking, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 @jax.custom_vjp
@@ -45,13 +46,7 @@ def _backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[j
     edge = weight.shape[0] // 2
     into_x = _convolve(gradient, weight[::-1, ::-1].swapaxes(2, 3))
     # Every weight meets the whole batch: the batch takes the place of the planes, the gradient that of the weights.
-    into_weight = jax.lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0),
-        gradient.transpose(1, 2, 0, 3),
-        (1, 1),
-        [(edge, edge), (edge, edge)],
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    into_weight = _convolve(x.transpose(3, 1, 2, 0), gradient.transpose(1, 2, 0, 3), [(edge, edge), (edge, edge)])
     return into_x, into_weight.transpose(1, 2, 0, 3)
 
 
