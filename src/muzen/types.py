@@ -60,11 +60,12 @@ class Symmetry(NamedTuple):
     """A way to turn a game round that changes none of its rules.
 
     Entry i of the turned observation, flattened, is entry `observation[i]` of the observation; action a becomes
-    `action[a]`.
+    `action[a]`, and player p `player[p]`: players may change places.
     """
 
     observation: np.ndarray  # [size] int
     action: np.ndarray  # [A] int
+    player: np.ndarray  # [P] int
 
 
 class TimeStep(NamedTuple):

@@ -296,4 +296,35 @@ def test_a_declared_symmetry_commutes_with_the_rules(game, count):
 
 
 def test_a_game_without_a_board_declares_no_symmetry():
-    assert make("openspiel:mancala").symmetries == ()
+    assert make("openspiel:pig").symmetries == ()
+
+
+def test_mancala_seen_from_its_other_side_is_mancala_with_players_exchanged():
+    """Of all positions of the first seven plies, each whose other side is among them too, with all its moves."""
+    env = make("openspiel:mancala")
+    same, turn = env.symmetries
+    found, level = {}, [env.game.new_initial_state()]
+    for _ in range(7):
+        level = [child for state in level for child in map(state.child, state.legal_actions())]
+        level = [child for child in level if not child.is_terminal()]
+        level = list({env.observe(child, child.current_player()).tobytes(): child for child in level}.values())
+        found |= {env.observe(child, child.current_player()).tobytes(): child for child in level}
+    compared = 0
+    for state in found.values():
+        mover = state.current_player()
+        seen = env.observe(state, mover)
+        np.testing.assert_array_equal(seen[same.observation], seen)
+        turned = found.get(seen[turn.observation].tobytes())
+        if turned is None:
+            continue
+        assert turned.current_player() == turn.player[mover]
+        assert set(turned.legal_actions()) == set(turn.action[state.legal_actions()])
+        for action in state.legal_actions():
+            after, turned_after = state.child(action), turned.child(int(turn.action[action]))
+            assert turned_after.returns() == list(np.array(after.returns())[turn.player])
+            if not after.is_terminal():
+                next_seen = env.observe(after, after.current_player())
+                next_turned = env.observe(turned_after, turned_after.current_player())
+                np.testing.assert_array_equal(next_turned, next_seen[turn.observation])
+            compared += 1
+    assert compared > 1000

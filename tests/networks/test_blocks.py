@@ -1,5 +1,6 @@
 """Layers and hidden-state scaling."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +32,36 @@ def test_min_max_does_not_change_with_shift_and_scale():
 def test_a_constant_state_scales_to_zero_with_a_finite_gradient():
     np.testing.assert_array_equal(min_max(jnp.full((2, 4), 7.0)), 0)
     assert np.isfinite(jax.grad(lambda x: min_max(x).sum())(jnp.full((2, 4), 7.0))).all()
+
+
+def test_min_max_gradient_is_that_of_its_equation_where_entries_share_an_extreme():
+    state = jnp.array([[0.0, 0.0, 0.5, 2.0], [3.0, 3.0, -1.0, 3.0]])
+    weight = jnp.array([[1.0, -2.0, 3.0, 0.5], [0.2, 1.0, -1.0, 4.0]])
+
+    def plain(state):
+        low, high = state.min(1, keepdims=True), state.max(1, keepdims=True)
+        return ((state - low) / (high - low) * weight).sum()
+
+    got = jax.grad(lambda x: (min_max(x) * weight).sum())(state)
+    np.testing.assert_allclose(got, jax.grad(plain)(state), rtol=1e-6, atol=1e-6)
+
+
+def test_min_max_gradient_is_finite_however_little_xla_optimises():
+    """Unoptimised, XLA computed this layer twice with other rounding: no entry then equalled the highest one."""
+    random = np.random.default_rng(0)
+    layers = Layer(4, 32, norm=True, activation="relu", random=random), Linear(32, 5, random=random)
+    arrays, rest = eqx.partition(layers, eqx.is_array)
+    seen = jax.random.normal(jax.random.key(0), (16, 4))
+
+    def loss(arrays):
+        layer, head = eqx.combine(arrays, rest)
+        return -jax.nn.log_softmax(head(min_max(layer(seen))))[:, 0].mean()
+
+    gradient = jax.jit(jax.grad(loss), compiler_options={"xla_backend_optimization_level": 0})
+    for _ in range(50):
+        slope = gradient(arrays)
+        assert all(np.isfinite(g).all() for g in jax.tree.leaves(slope))
+        arrays = jax.tree.map(lambda x, g: x - 0.3 * g, arrays, slope)
 
 
 def test_min_max_gradient_agrees_with_finite_differences():

@@ -12,13 +12,13 @@ pytest.importorskip("pyspiel")
 from muzen.envs import make
 
 
-def sampled(batch_size: int = 16):
-    env, random = make("openspiel:tic_tac_toe"), np.random.default_rng(0)
-    replay = Replay(env.spec, ReplayConfig(max_steps=500), lanes=1, seed=0)
+def sampled(game: str = "tic_tac_toe", batch_size: int = 16):
+    env, random = make(f"openspiel:{game}"), np.random.default_rng(0)
+    replay = Replay(env.spec, ReplayConfig(max_steps=2000), lanes=1, seed=0)
     for episode in range(10):
         now, over = env.reset(episode), False
         while True:
-            policy = random.random(9) * now.legal * (not over)
+            policy = random.random(env.spec.num_actions) * now.legal * (not over)
             action = int(policy.argmax())
             before, over = now, now.terminated
             if not over:
@@ -35,7 +35,7 @@ def sampled(batch_size: int = 16):
                     np.array([before.to_play]),
                     before.legal[None],
                     (policy / max(policy.sum(), 1e-9))[None],
-                    np.zeros((1, 2), np.float32),
+                    random.random((1, 2), np.float32),
                 ),
             )
             if over:
@@ -68,3 +68,22 @@ def test_the_identity_alone_changes_nothing():
     same = augment(batch, env.symmetries[:1], np.random.default_rng(1))
     for name in ("observation", "action", "policy_target", "legal", "bootstrap_observation"):
         np.testing.assert_array_equal(getattr(same, name), getattr(batch, name))
+
+
+def test_players_who_change_places_take_what_is_theirs_along():
+    env, batch = sampled("mancala")
+    turned = augment(batch, env.symmetries, np.random.default_rng(1))
+    mover = slice(env.spec.num_actions, None)  # of an observation: which entry says who moves
+    used = set()
+    for i in np.ndindex(batch.index.shape):
+        exchanged = bool((turned.to_play[i] != batch.to_play[i]).any())
+        used.add(exchanged)
+        order = slice(None, None, -1 if exchanged else 1)
+        for name in ("reward", "partial_return", "bootstrap_value", "value_target"):
+            np.testing.assert_array_equal(getattr(turned, name)[i], getattr(batch, name)[i][:, order])
+        for name in ("to_play", "bootstrap_to_play"):
+            before = getattr(batch, name)[i]
+            np.testing.assert_array_equal(getattr(turned, name)[i], 1 - before if exchanged else before)
+        np.testing.assert_array_equal(turned.observation[i][:, mover], batch.observation[i][:, mover][:, order])
+        assert (turned.observation[i][:, mover].argmax(-1) == turned.to_play[i]).all()
+    assert used == {False, True} and (batch.bootstrap_value != 0).any() and (batch.reward != 0).any()

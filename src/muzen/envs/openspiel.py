@@ -244,8 +244,13 @@ def _points(scores: np.ndarray) -> np.ndarray:
     return scores.argmax(1) / (scores.shape[1] - 1)
 
 
-# What is shown in place of a tensor that a network would learn from slowly.
-_REWRITTEN: dict[str, Callable[[np.ndarray], np.ndarray]] = {"2048": _tiles, "pig": _points}
+def _pits(tensor: np.ndarray) -> np.ndarray:
+    """[14 + 2] seeds, and twice who moves, which the observation tells in its own way -> [14]."""
+    return tensor[:-2]
+
+
+# What is shown in place of a tensor that a network would learn from slowly, or that no symmetry could turn.
+_REWRITTEN: dict[str, Callable[[np.ndarray], np.ndarray]] = {"2048": _tiles, "pig": _points, "mancala": _pits}
 
 # Which turns of the board leave a game as it is; of Othello's first position only these four do.
 _TURNS: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
@@ -264,6 +269,8 @@ _DIRECTIONS = {"2048": ((-1, 0), (0, 1), (1, 0), (0, -1))}
 def _symmetries(name: str) -> tuple[Symmetry, ...]:
     """The symmetries that a game declares, the identity first; none where it declares none."""
     spec, short = _spec(name), _short_name(name)
+    if short == "mancala":
+        return _sides(spec)
     if short not in _TURNS or len(spec.observation_shape) != 3:
         return ()
     planes, height, width = spec.observation_shape
@@ -278,8 +285,16 @@ def _symmetries(name: str) -> tuple[Symmetry, ...]:
         else:
             # What was in cell turned[i] is in cell i; a pass stays a pass.
             action = np.append(np.argsort(turned.reshape(-1)), np.arange(cells.size, spec.num_actions))
-        found.append(Symmetry(observation, action))
+        found.append(Symmetry(observation, action, np.arange(spec.players)))
     return tuple(found)
+
+
+def _sides(spec: EnvSpec) -> tuple[Symmetry, ...]:
+    """Mancala's board as it is, and seen from its other side: each half then belongs to the other player."""
+    pits, players = np.arange(spec.num_actions), np.arange(spec.players)
+    across = np.roll(pits, pits.size // 2)
+    same = Symmetry(np.append(pits, pits.size + players), pits, players)
+    return same, Symmetry(np.append(across, pits.size + players[::-1]), across, players[::-1])
 
 
 def _turned_directions(directions: tuple[tuple[int, int], ...], turned: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -31,6 +32,23 @@ def activation(name: str) -> Callable[[Array], Array]:
     return _ACTIVATIONS[name]
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _extreme(reduce: Callable[..., Array], axes: tuple[int, ...], state: Array) -> Array:
+    """The lowest or the highest entry, axes kept; the entries that share it share its gradient."""
+    return reduce(state, axes, keepdims=True)
+
+
+@_extreme.defjvp
+def _extreme_jvp(reduce, axes, primals, tangents):
+    # JAX's own rule divides by the number of entries that equal the extreme. XLA may compute `state` twice, for the
+    # extreme and for this comparison, with other rounding: then none does, and 0 / 0 would be the gradient.
+    (state,), (tangent,) = primals, tangents
+    extreme = _extreme(reduce, axes, state)
+    there = (state == extreme).astype(state.dtype)
+    count = jnp.maximum(there.sum(axes, keepdims=True), 1)
+    return extreme, (tangent * there).sum(axes, keepdims=True) / count
+
+
 def min_max(state: Array) -> Array:
     """Scale each state to [0, 1] by its own smallest and largest entry; a constant state becomes 0.
 
@@ -45,8 +63,8 @@ def min_max(state: Array) -> Array:
     Source: MuZero, arXiv:1911.08265, appendix G.
     """
     axes = tuple(range(1, state.ndim))
-    low = state.min(axes, keepdims=True)
-    span = state.max(axes, keepdims=True) - low
+    low = _extreme(jnp.min, axes, state)
+    span = _extreme(jnp.max, axes, state) - low
     return (state - low) / jnp.maximum(span, _MIN_SPAN)
 
 
