@@ -30,6 +30,15 @@ def parser(doc: str | None, plot: bool = True) -> argparse.ArgumentParser:
     return made
 
 
+def as_trained(env_id: str) -> tuple[Any, Any]:
+    """(config, spec): what `muzen train ENV_ID` would use, and what its network would see."""
+    from muzen import envs
+    from muzen.presets import preset
+
+    config = preset(env_id, envs.spec_of(env_id))
+    return config, envs.spec_of(env_id, past_actions=config.network.past_actions)
+
+
 def machine() -> dict[str, Any]:
     """What a figure holds for: processor, cores that this process may use, load, versions."""
     import jax

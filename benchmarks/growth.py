@@ -30,11 +30,10 @@ import numpy as np
 from muzen import envs
 from muzen.config import ReplayConfig, override
 from muzen.experiment import Experiment
-from muzen.presets import preset
 from muzen.replay import Replay, Rows
 from muzen.replay.columns import bytes_per_row
 from muzen.runs import RunFolder
-from muzen.types import EnvSpec, Prediction
+from muzen.types import Environment, EnvSpec, Prediction
 
 SIMULATIONS = [16, 50, 200, 800, 3200]
 ACTIONS = [2, 18, 82, 362, 4672]
@@ -156,10 +155,9 @@ def replay_point(steps: int, alpha: float, rounds: int) -> dict[str, Any]:
 
 
 def memory(env_id: str) -> dict[str, Any]:
-    spec = envs.spec_of(env_id)
-    config = preset(env_id, spec).replay
+    config, spec = common.as_trained(env_id)
     observation = int(np.prod(spec.observation_shape)) * np.dtype(spec.observation_dtype).itemsize
-    row = {"env": env_id, "bytes a step": bytes_per_row(spec, config), "of these the observation": observation}
+    row = {"env": env_id, "bytes a step": bytes_per_row(spec, config.replay), "of these the observation": observation}
     return row | {"steps in 1 GB": int(1e9 // row["bytes a step"])}
 
 
@@ -177,7 +175,7 @@ muzen.train(sys.argv[1], env_steps=int(sys.argv[2]), evaluate__episodes=1, out=s
 
 def start(env_id: str, repeats: int) -> dict[str, Any]:
     """Seconds from starting Python to the end of the first gradient steps: with empty caches, then with full ones."""
-    config = preset(env_id, envs.spec_of(env_id))
+    config, _ = common.as_trained(env_id)
     steps = config.act.random_steps + 2 * config.act.environments
     found = []
     with tempfile.TemporaryDirectory() as folder:
@@ -196,9 +194,14 @@ def start(env_id: str, repeats: int) -> dict[str, Any]:
 # --- acting ---------------------------------------------------------------------------------------------------------
 def acting(env_id: str, environments: int, seconds: float = 3.0) -> dict[str, Any]:
     """Self-play alone: searches, moves, rows into replay; nothing is learned."""
-    config = override(preset(env_id, envs.spec_of(env_id)), {"act.environments": environments, "act.random_steps": 0})
+    config, spec = common.as_trained(env_id)
+    config = override(config, {"act.environments": environments, "act.random_steps": 0})
+
+    def make() -> Environment:
+        return envs.make(env_id, past_actions=spec.past_actions)
+
     with tempfile.TemporaryDirectory() as folder:
-        run = Experiment(config, RunFolder.create(Path(folder) / "run", config), lambda: envs.make(env_id))
+        run = Experiment(config, RunFolder.create(Path(folder) / "run", config), make)
         for _ in range(3):
             run.act()
         speeds, end = [], time.perf_counter() + seconds

@@ -18,10 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzen.config import Config
-from muzen.envs import spec_of
 from muzen.experiment import UPDATES_PER_CALL, make_model
 from muzen.learner import Report, init_learner, loss, make_learn, make_optimizer, sample, trainable
-from muzen.presets import preset
 from muzen.replay import Replay, Rows
 from muzen.types import EnvSpec
 
@@ -106,8 +104,7 @@ def main() -> None:
     common.say(f"{common.describe(about)}\nmicroseconds of one gradient step; medians, 10th-90th percentile")
     rows = []
     for env_id in options.env.split(","):
-        spec = spec_of(env_id)
-        config = preset(env_id, spec)
+        config, spec = common.as_trained(env_id)
         row = {"env": env_id, "batch size": config.learn.batch_size, **measure(config, spec, options.rounds)}
         rows.append(row)
         common.say("  ".join(f"{name} {common.show(x) if isinstance(x, dict) else x}" for name, x in row.items()))

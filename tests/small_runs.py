@@ -27,6 +27,7 @@ SMALL = {
     "network.width": 16,
     "learn.samples_per_step": 16,
     "learn.batch_size": 32,
+    "learn.unroll_steps": 2,  # fewer take less time to compile
     "learn.warmup_updates": 5,
     "reanalyse.positions_per_step": 8,
     "reanalyse.batch_size": 64,

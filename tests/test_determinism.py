@@ -62,7 +62,8 @@ class Killer:
             raise Killed
 
 
-pytestmark = pytest.mark.usefixtures("frequent_reports")
+# Each test is a run or more.
+pytestmark = [pytest.mark.usefixtures("frequent_reports"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,6 @@ def lives(folder, killer, between):
             assert unborn, "a run that had a checkpoint has none any more"
 
 
-@pytest.mark.slow
 def test_a_run_killed_before_while_and_after_it_learns_ends_with_the_same_bytes(whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         deaths = lives(tmp_path / "cut", Killer(patch), iter([150, 900, 700]))
@@ -128,7 +128,6 @@ def test_a_callback_that_is_told_of_differences_takes_the_warnings_place(moved):
     assert line.startswith("threads: 64 when the run began, ")
 
 
-@pytest.mark.slow
 def test_the_command_line_says_what_differs_once_and_goes_on(moved, capsys):
     assert main(["resume", str(moved)]) == 0
     assert capsys.readouterr().err.count("not resumed to the bit: threads: 64 when the run began, ") == 1
@@ -146,7 +145,6 @@ print(hashlib.sha256(b"".join(x.tobytes() for x in weights(run.folder))).hexdige
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a process cannot choose its processors here")
 def test_runs_with_the_same_recorded_threads_end_with_the_same_bytes_however_they_were_limited(tmp_path):
     ends: dict[int, str] = {}
@@ -159,7 +157,6 @@ def test_runs_with_the_same_recorded_threads_end_with_the_same_bytes_however_the
         assert ends.setdefault(threads, done.stdout) == done.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_run_killed_at_any_moments_ends_with_the_same_bytes(whole, tmp_path, monkeypatch, seed):
     chance = random.Random(seed)

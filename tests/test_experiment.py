@@ -49,6 +49,7 @@ def test_sampled_sequences_per_environment_step_are_as_configured(finished):
     assert last["updates"] * 32 == pytest.approx(16 * learning_steps, abs=16 * 4 + 8 * 32)
 
 
+@pytest.mark.slow
 def test_two_runs_with_one_seed_end_with_the_same_bytes(finished, tmp_path):
     again = muzen.train("CartPole-v1", config=small(), out=tmp_path / "b")
     assert same(weights(finished.folder), weights(again.folder))
@@ -56,6 +57,7 @@ def test_two_runs_with_one_seed_end_with_the_same_bytes(finished, tmp_path):
     assert again.evaluation == finished.evaluation
 
 
+@pytest.mark.slow
 def test_another_seed_ends_elsewhere(finished, tmp_path):
     other = muzen.train("CartPole-v1", config=small(), seed=1, out=tmp_path / "c")
     assert not same(weights(finished.folder), weights(other.folder))
@@ -130,6 +132,7 @@ def test_every_environment_of_a_run_has_its_spells(tmp_path):
     run.close()
 
 
+@pytest.mark.slow
 def test_a_run_from_before_there_were_spells_goes_on_without(tmp_path):
     played(tmp_path / "a", 22, act__noise_steps=0.0)
     saved = Checkpoint(tmp_path / "a").load()
@@ -183,6 +186,7 @@ def test_a_loaded_agent_acts_as_the_run_does(finished):
     assert muzen.evaluate(finished.folder, episodes=3, seed=1_000_000)["returns"] == finished.evaluation["returns"]
 
 
+@pytest.mark.slow
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     class Poison(Callback):
         def on_report(self, run, row):
@@ -221,6 +225,7 @@ def test_another_network_does_not_load_silently(finished, tmp_path):
         muzen.load(tmp_path / "f")
 
 
+@pytest.mark.slow
 def test_a_warm_start_begins_with_the_other_runs_weights(finished, tmp_path):
     class AtStart(Callback):
         def on_start(self, run):
@@ -352,6 +357,7 @@ def test_a_restored_run_stands_where_the_saved_one_stood(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_run_cut_in_two_ends_with_the_checkpoint_of_a_run_in_one(tmp_path):
     played(tmp_path / "one")
     cut = played(tmp_path / "two", 22)
@@ -395,8 +401,9 @@ def wait_for_checkpoint(folder: Path, process: subprocess.Popen, timeout_s: floa
     raise TimeoutError("no checkpoint appeared")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_checkpoints_then_leaves(tmp_path, number):
     folder = tmp_path / "run"
     process = start(folder, resume=False, env_steps=10**6)

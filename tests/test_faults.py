@@ -23,7 +23,8 @@ from muzen.runs import Checkpoint, metrics
 SETTINGS = {"env_steps": 320, "checkpoint_minutes": 0.0}
 
 
-pytestmark = pytest.mark.usefixtures("frequent_reports")
+# Each test is a run or more.
+pytestmark = [pytest.mark.usefixtures("frequent_reports"), pytest.mark.slow]
 
 
 class Disk:
@@ -100,13 +101,11 @@ def filled_up(folder, shares, room):
             assert Checkpoint(folder).load().state["env_steps"] > 0
 
 
-@pytest.mark.slow
 def test_a_run_whose_disk_filled_up_twice_ends_with_the_same_bytes(whole, room, tmp_path):
     assert filled_up(tmp_path / "run", [0.3, 0.4], room) == 2
     assert_same_end(tmp_path / "run", whole)
 
 
-@pytest.mark.slow
 def test_a_run_whose_disk_fills_up_at_any_time_ends_with_the_same_bytes(whole, room, tmp_path):
     for i, shares in enumerate(np.random.default_rng(0).uniform(0.0, 0.3, (3, 5))):
         assert filled_up(tmp_path / str(i), [1e-5, *shares], room) >= 5
@@ -134,7 +133,6 @@ sys.exit(main(["train", "--config", {config!r}, "--out", {out!r}]))
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 def test_when_the_system_refuses_to_write_the_run_ends_and_resumes_to_the_same_bytes(whole, tmp_path):
     folder, config = tmp_path / "run", whole.folder / "config.json"
@@ -246,7 +244,6 @@ def test_a_shorter_table_and_a_missing_evaluation_can_be_borne(halfway, tmp_path
     assert main(["plot", str(folder)]) == 0
 
 
-@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_byte_changed_anywhere_is_an_error_of_muzen_or_harmless(halfway, tmp_path, data):

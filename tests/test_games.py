@@ -39,6 +39,7 @@ def run(tmp_path_factory):
     return muzen.train(GAME, config=small(GAME, SETTINGS), out=tmp_path_factory.mktemp("runs") / "pig")
 
 
+@pytest.mark.slow
 def test_three_players_with_chance_and_no_fixed_turns_are_learned_and_measured_in_every_seat(run):
     assert [seat["episodes"] for seat in run.evaluation["seats"]] == [2, 2, 2]
     last = run.metrics[-1]
@@ -47,6 +48,7 @@ def test_three_players_with_chance_and_no_fixed_turns_are_learned_and_measured_i
     assert abs(sum(last[f"self_play_return_{player}"] for player in range(3))) < 1e-5
 
 
+@pytest.mark.slow
 def test_the_learning_curve_of_a_game_is_against_fixed_opponents_and_the_running_return_against_the_first(run):
     rows = read_metrics(run.folder)
     for name in ("return_against_hold:4", "return_against_random"):
@@ -56,6 +58,7 @@ def test_the_learning_curve_of_a_game_is_against_fixed_opponents_and_the_running
     assert not any("episode_return" in row for row in rows)
 
 
+@pytest.mark.slow
 def test_weights_are_kept_at_every_point_of_the_learning_curve(run):
     steps = Weights(run.folder).steps()
     assert len(steps) == 3 and steps == sorted(steps) and steps[-1] <= SETTINGS["env_steps"] + 4
@@ -73,6 +76,7 @@ def test_an_opponent_that_there_is_not_stops_a_run_before_it_begins(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_loaded_agent_plays_for_whoever_moves(run):
     agent, env = muzen.load(run.folder), make(GAME)
     now = env.reset(3)

@@ -19,7 +19,8 @@ WAIT_S = 60.0
 SHORT = {"env_steps": 320, "replay__priority_alpha": 0.6}
 
 
-pytestmark = pytest.mark.usefixtures("frequent_reports")
+# Each test is a run or more.
+pytestmark = [pytest.mark.usefixtures("frequent_reports"), pytest.mark.slow]
 
 
 def overlapped(**changes):
@@ -43,7 +44,6 @@ def test_two_overlapped_runs_with_one_seed_end_with_the_same_bytes(finished, tmp
     assert again.evaluation == finished.evaluation
 
 
-@pytest.mark.slow
 def test_an_overlapped_run_cut_in_two_ends_with_the_same_bytes(finished, tmp_path):
     stopped = muzen.train("CartPole-v1", config=overlapped(), out=tmp_path / "c", callbacks=[StopAt(200)])
     assert stopped.stopped == "test"
@@ -80,7 +80,6 @@ class AtLast(AtOnce):
         return Job()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("executor", [AtOnce, AtLast])
 def test_which_thread_is_faster_changes_no_byte(finished, tmp_path, monkeypatch, executor):
     """At the two ends of all timings there is no thread to race with, and the weights are those of the threaded run."""

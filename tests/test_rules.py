@@ -48,6 +48,7 @@ def run(tmp_path_factory):
     return muzen.train(GAME, config=small(), out=tmp_path_factory.mktemp("runs") / "rules")
 
 
+@pytest.mark.slow
 def test_policy_and_value_are_learned_and_nothing_else(run):
     last = run.metrics[-1]
     assert last["policy_loss"] > 0 and last["value_loss"] > 0 and last["target_age"] < 200
@@ -59,6 +60,7 @@ def test_policy_and_value_are_learned_and_nothing_else(run):
     assert before.legal_head is None
 
 
+@pytest.mark.slow
 def test_a_run_says_how_many_games_were_resigned_and_how_often_wrongly(run):
     last = run.metrics[-1]
     assert 0 < last["resigned"] < 1 and last["resign_judged"] > 5 and 0 <= last["resign_false_positives"] <= 1
@@ -87,6 +89,7 @@ def test_an_interrupted_run_with_the_rules_ends_with_the_same_weights(run, tmp_p
     assert_same_end(muzen.resume(tmp_path / "cut").folder, run)
 
 
+@pytest.mark.slow
 def test_a_loaded_agent_searches_the_rules_and_asks_for_the_state(run):
     agent, env = muzen.load(run.folder), make(GAME)
     env.reset(0)
@@ -99,6 +102,7 @@ def test_a_loaded_agent_searches_the_rules_and_asks_for_the_state(run):
         agent.search(now.observation, now.legal, now.to_play)
 
 
+@pytest.mark.slow
 def test_diagnosis_has_no_learned_model_to_hold_against_the_game(run):
     diagnosis = muzen.diagnose(run.folder)
     assert diagnosis.unroll is None and diagnosis.as_dict()["unroll"] is None

@@ -228,6 +228,10 @@ class Agent:
                 f"past: missing; this agent also sees its last {spec.past_actions} actions: "
                 "pass past=actions, a list of all actions of the episode so far"
             )
+        if not isinstance(past, Sequence | np.ndarray):
+            raise EnvError(
+                f"past: {past!r} is no list of actions; pass all actions of the episode so far, [] at its start"
+            )
         for i, action in enumerate(past):
             if not (isinstance(action, int | np.integer) and 0 <= action < spec.num_actions):
                 raise EnvError(f"past: entry {i}, {action!r}, is no action; actions are 0..{spec.num_actions - 1}")

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 
 from muzen.config import Config, EncodingConfig
-from muzen.envs import EnvLike, GymnasiumEnvironment, OpenSpielEnvironment, env_name, open_env
+from muzen.envs import EnvLike, GymnasiumEnvironment, OpenSpielEnvironment, env_name, open_env, past_actions_refused
 from muzen.envs.gymnasium import supported_action_space, supported_observation_space
 from muzen.envs.trial import Trial, failure_of, first_difference, play_randomly, trajectory
 from muzen.errors import UnsupportedSpaceError
@@ -154,6 +154,8 @@ def _protocol_report(
     if symmetries := len(getattr(made, "symmetries", ())):
         findings.append(Finding("ok", "symmetry", f"{symmetries} turns of the board keep the rules (learn.augment)"))
     findings += _common_findings(trial, spec, settings)
+    if refusal := past_actions_refused(spec, settings.network.past_actions):
+        return Report(name, (*findings, Finding("error", "settings", refusal)))
     return Report(name, tuple(findings), _uses(spec, config))
 
 
@@ -348,9 +350,11 @@ def _uses(spec: EnvSpec, config: Config | None) -> tuple[str, ...]:
     convolutions, mlp = f"convolutions, {network.channels} channels", f"MLP, width {network.width}"
     kind = convolutions if is_convolutional(network, spec.observation_shape) else mlp
     seen = "one-hot" if spec.discrete_observation else "normalised" if network.normalise_observations else "as they are"
+    if (past := network.past_actions) > 0:
+        seen += f"; beside them the last {f'{past} actions' if past > 1 else 'action'}, one-hot"
     return (
         f"settings      {source}; {settings.env_steps:,} environment steps",
-        f"observation   {shape}, {seen}" + f"; the last {network.past_actions} actions" * (network.past_actions > 0),
+        f"observation   {shape}, {seen}",
         f"network       {kind}, {network.blocks} residual block{'s' * (network.blocks != 1)}",
         f"value         {_encoding(settings.value, spec)}",
         f"reward        {_encoding(settings.reward, spec)}",

@@ -302,7 +302,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "temperature": _COUNT,
         "temperature_end": _COUNT,
     },
-    NetworkConfig: {"width": _SIZE, "channels": _SIZE, "blocks": _COUNT, "past_actions": _COUNT},
+    NetworkConfig: {"width": _SIZE, "channels": _SIZE, "blocks": _COUNT, "past_actions": Range(0, 1000)},
     EncodingConfig: {"bins": Range(3, 10_001), "limit": _COUNT, "hl_sigma": _POSITIVE},
     LearnConfig: {
         "samples_per_step": _POSITIVE,

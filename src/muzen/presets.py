@@ -58,7 +58,14 @@ GAMES: dict[str, dict[str, Any]] = {
         "act.sample_moves": 10,
         "replay.max_steps": 250_000,
     },
-    "openspiel:mancala": {"env_steps": 800_000, "network.width": 128},
+    "openspiel:mancala": {
+        "env_steps": 1_200_000,
+        "learn.samples_per_step": 8.0,
+        "network.width": 128,
+        "act.sample_moves": 12,  # as above
+        # What weaker players did teaches little: outcomes are the targets, and no search makes them fresh.
+        "replay.max_steps": 150_000,
+    },
     # Whether to roll is a matter of a few hundredths.
     "openspiel:pig": {"env_steps": 3_000_000, "learn.samples_per_step": 4.0},
     "openspiel:2048": {

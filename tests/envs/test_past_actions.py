@@ -7,6 +7,7 @@ from gymnasium import spaces
 
 import muzen
 from muzen.agent import Agent, Planner
+from muzen.config import Config, override
 from muzen.envs import GymnasiumEnvironment, make, one_hot_past, spec_of
 from muzen.errors import ConfigError, EnvError
 from muzen.search import Gumbel
@@ -98,6 +99,8 @@ def test_an_agent_that_needs_them_says_so():
     for wrong in (3, -1, 1.0, "1"):
         with pytest.raises(EnvError, match=rf"past: entry 1, {wrong!r}, is no action; actions are 0..2"):
             agent.act([0.5, 0.5], past=[0, wrong])
+    with pytest.raises(EnvError, match="past: 1 is no list of actions"):
+        agent.act([0.5, 0.5], past=1)
     with pytest.raises(EnvError, match=r"shape \(3,\) does not fit Blank, whose observations have shape \(2,\)"):
         agent.act([0.5, 0.5, 0.5], past=[0])
 
@@ -108,6 +111,26 @@ def test_a_game_refuses_them_and_leaves_no_folder(tmp_path):
     with pytest.raises(ConfigError, match=r"network\.past_actions"):
         muzen.train("openspiel:tic_tac_toe", out=tmp_path / "run", network__past_actions=2)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_check_refuses_what_training_refuses_and_says_what_is_seen():
+    def report(env, past):
+        return muzen.check(env, override(Config("mine"), {"network.past_actions": past}), steps=40)
+
+    refused = report("openspiel:tic_tac_toe", 2)
+    assert not refused.ok and "network.past_actions: 2, but openspiel:tic_tac_toe" in "\n".join(refused)
+    assert report("openspiel:tic_tac_toe", 0).ok
+    assert "4 numbers, normalised; beside them the last action, one-hot" in "\n".join(report("CartPole-v1", 1))
+    assert "4 numbers, normalised; beside them the last 8 actions, one-hot" in "\n".join(report("CartPole-v1", 8))
+
+
+@pytest.mark.parametrize("wrong", [-1, 1001, 2**70, 1.5])
+def test_no_other_number_of_them_is_taken(wrong):
+    with pytest.raises(ConfigError, match=r"network\.past_actions"):
+        override(Config("CartPole-v1"), {"network.past_actions": wrong})
+    if wrong == -1:
+        with pytest.raises(ConfigError, match=r"network\.past_actions: -1 is below 0"):
+            make("CartPole-v1", past_actions=wrong)
 
 
 def test_an_environment_that_shows_them_itself_is_taken_as_it_is():

@@ -2,7 +2,16 @@
 
 from muzen.envs.boards import Board, BoardReader, Touch, board_reader
 from muzen.envs.gymnasium import GymnasiumEnvironment, one_hot_past
-from muzen.envs.make import EnvLike, env_name, make, named_again, nearest_names, open_env, spec_of
+from muzen.envs.make import (
+    EnvLike,
+    env_name,
+    make,
+    named_again,
+    nearest_names,
+    open_env,
+    past_actions_refused,
+    spec_of,
+)
 from muzen.envs.openspiel import PREFIX, OpenSpielEnvironment, load_game
 from muzen.envs.seeding import episode_seed
 from muzen.envs.simulator import OpenSpielSimulator
@@ -25,5 +34,6 @@ __all__ = [
     "nearest_names",
     "one_hot_past",
     "open_env",
+    "past_actions_refused",
     "spec_of",
 ]

@@ -42,8 +42,11 @@ def make(env: EnvLike, *, render_mode: str | None = None, past_actions: int = 0)
       UnknownEnvError: nothing has this id; the message lists the nearest.
       UnsupportedSpaceError: its spaces are of a kind that is not supported.
       EnvError: it cannot be made; the message says what is missing.
-      ConfigError: past actions are asked for in what is no Gymnasium environment and does not show them itself.
+      ConfigError: past actions are asked for in what is no Gymnasium environment and does not show them itself, or
+        fewer than none.
     """
+    if past_actions < 0:
+        raise ConfigError(f"network.past_actions: {past_actions} is below 0; use 0 for none")
     made = open_env(env, render_mode=render_mode)
     if isinstance(made, gymnasium.Env):
         try:
@@ -51,18 +54,25 @@ def make(env: EnvLike, *, render_mode: str | None = None, past_actions: int = 0)
         except BaseException:
             made.close()
             raise
-    if past_actions not in (0, made.spec.past_actions):
+    if refusal := past_actions_refused(made.spec, past_actions):
         made.close()
-        raise ConfigError(
-            f"network.past_actions: {past_actions}, but {env_name(env)} is no Gymnasium environment, and what it shows "
-            "is passed on as it is; use 0"
-        )
+        raise ConfigError(refusal)
     return made
 
 
-def spec_of(env: EnvLike) -> EnvSpec:
-    """The specification of an environment, which is made and closed for it. Raises as `make` does."""
-    made = make(env)
+def past_actions_refused(spec: EnvSpec, past_actions: int) -> str:
+    """Why what is no Gymnasium environment cannot show so many past actions; empty if it does or none are asked for."""
+    if past_actions in (0, spec.past_actions):
+        return ""
+    return (
+        f"network.past_actions: {past_actions}, but {spec.id} is no Gymnasium environment, and what it shows is passed "
+        "on as it is; use 0"
+    )
+
+
+def spec_of(env: EnvLike, *, past_actions: int = 0) -> EnvSpec:
+    """The specification of an environment, which is made and closed for it. Arguments and errors as `make`."""
+    made = make(env, past_actions=past_actions)
     made.close()
     return made.spec
 
