@@ -140,8 +140,8 @@ def _restore_arrays(tree: Any, arrays: dict[str, np.ndarray], prefix: str, folde
             found = "missing" if stored is None else f"of shape {stored.shape}"
             raise RunDamagedError(
                 f"{folder}: array {name} is {found}, the network wants {leaf.shape}: it was trained with another "
-                "network, or with other observations; give the network= and encodings, network.* (past_actions too) and Muzen "
-                "version that its config.json and run.json name"
+                "network, or with other observations; give the network= and encodings, network.* (past_actions too) "
+                "and Muzen version that its config.json and run.json name"
             )
         return jnp.asarray(stored, leaf.dtype)
 
