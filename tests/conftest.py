@@ -26,6 +26,16 @@ settings.register_profile("muzen", deadline=None, derandomize=True)
 settings.load_profile("muzen")
 
 
+def pytest_configure(config):
+    """Programs of the quick tests run for moments: XLA compiles them unoptimised, in two thirds of the time.
+
+    The slow tests, which run for longer, have what users have. This comes before JAX is imported.
+    """
+    flags, unoptimised = os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"
+    if config.option.markexpr not in ("slow", "hours") and "xla_backend_optimization_level" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {unoptimised}".strip()
+
+
 def processor_seconds():
     """Of this process and its finished children: what a test costs, however busy the machine is."""
     took = os.times()

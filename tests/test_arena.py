@@ -226,6 +226,7 @@ def test_one_sided_matches_are_drawn_too(tmp_path):
     assert [table.row_count for table in arena_tables(RESULT)] == [3, 1]
 
 
+@pytest.mark.slow
 def test_the_page_on_games_is_true(tmp_path, monkeypatch):
     page = Path(__file__).parents[1] / "docs" / "games.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)

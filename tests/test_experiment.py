@@ -324,6 +324,7 @@ def played(folder: Path, last: int | None = None, learns: bool = True, **changes
     return run
 
 
+@pytest.mark.slow
 def test_a_run_without_random_steps_learns_as_soon_as_there_is_something_to_learn_from(tmp_path):
     assert played(tmp_path / "a", 3, act__random_steps=0).updates > 0
 

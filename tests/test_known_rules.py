@@ -19,7 +19,9 @@ pyspiel = pytest.importorskip("pyspiel")
 
 KEY = jax.random.key(0)
 TIC_TAC_TOE = "openspiel:tic_tac_toe"
-both_rules = pytest.mark.parametrize("rule", [Gumbel(), Puct()], ids=["gumbel", "puct"])
+both_rules = pytest.mark.parametrize(
+    "rule", [Gumbel(), pytest.param(Puct(), marks=pytest.mark.slow)], ids=["gumbel", "puct"]
+)
 
 
 class Uniform:

@@ -302,6 +302,7 @@ def test_the_target_network_is_a_copy_from_every_nth_step_and_the_average_follow
             np.testing.assert_allclose(average, (1 - d) * new + d * old, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_one_call_of_many_steps_equals_as_many_calls():
     (begun, learn), batches = stepping(), sample(filled_replay(terminated=True), STEPPED, count=3)
     together, report = learn(begun, batches)
@@ -313,6 +314,7 @@ def test_one_call_of_many_steps_equals_as_many_calls():
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_gradient_step_compiled_beforehand_is_the_same_to_the_bit_and_for_its_shapes_only():
     (begun, learn), batches = stepping(), sample(filled_replay(terminated=True), STEPPED, count=2)
     rule = make_optimizer(STEPPED)

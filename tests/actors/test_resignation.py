@@ -29,6 +29,7 @@ def plan_of(now, hopeless):
     return Plan(now.legal.argmax(1).astype(np.int32), np.full((size, 9), 1 / 9, np.float32), value)
 
 
+@pytest.mark.slow
 def test_who_resigns_moves_once_more_and_has_lost():
     now, replay = rollout(never=0.0), None
     replay = Replay(now.spec, ReplayConfig(), LANES, seed=0)

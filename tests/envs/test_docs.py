@@ -13,6 +13,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re
 MARKED = [pytest.param(i, marks=[pytest.mark.slow] * ("muzen.train(" in text)) for i, text in enumerate(BLOCKS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", MARKED)
 def test_python_blocks_run(number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

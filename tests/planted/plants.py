@@ -34,7 +34,7 @@ TRAPS = {
     21: "the halved gradient also reaches the heads",
     22: "the wrong scale of unrolled losses",
     23: "weight decay not applied, or applied to everything",
-    24: "transforms with NaN, without their linear term, or without their digits",
+    24: "transforms and scalings with NaN, without their linear term, or without their digits",
     25: "0 log 0",
     26: "importance weights and stale priorities",
     27: "resume restarts something",
@@ -50,6 +50,7 @@ TRAPS = {
     37: "the learning rate's schedule not followed",
     38: "chance averaged over what cannot be averaged, or taken for granted",
     39: "past actions of another episode, or in another order",
+    40: "a board is turned, and not all that goes with it",
 }
 
 # What of a trap cannot be planted, and why.

@@ -96,6 +96,14 @@ PLANTS = [
     ),
     Plant(
         24,
+        "min-max scaling whose gradient is 0 / 0 where XLA rounds twice",
+        "networks/blocks.py",
+        "count = jnp.maximum(there.sum(axes, keepdims=True), 1)",
+        "count = there.sum(axes, keepdims=True)",
+        claim("networks/test_blocks.py", "test_min_max_gradient_is_finite_however_little_xla_optimises"),
+    ),
+    Plant(
+        24,
         "the transform without its linear term",
         "maths/supports.py",
         "+ 1.0) + EPSILON)",

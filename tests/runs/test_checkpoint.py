@@ -204,6 +204,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="kill -9 is POSIX")
 def test_kill_minus_nine_at_random_moments_leaves_a_whole_checkpoint(tmp_path):
     chance = random.Random(0)

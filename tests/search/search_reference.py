@@ -5,12 +5,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from muzen.search import Gumbel, Puct, search
 from muzen.types import Prediction
 
 KEY = jax.random.key(0)
 RULES = [Gumbel(), Gumbel(normalise="node"), Gumbel(normalise="none", c_scale=1.0), Puct(), Puct(normalise="node")]
+
+
+def defaults_first(rules):
+    """Rules for `parametrize`; all but the default ones in the slow tests, for each is another program to compile."""
+    return [rule if rule in (Gumbel(), Puct()) else pytest.param(rule, marks=pytest.mark.slow) for rule in rules]
 
 
 def label(rule):

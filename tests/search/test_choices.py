@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from regrown import Regrown
-from search_reference import KEY, RULES, label, plan, random_table
+from search_reference import KEY, RULES, defaults_first, label, plan, random_table
 
 from muzen.config import NetworkConfig
 from muzen.maths.supports import CategoricalEncoding
@@ -20,7 +20,7 @@ KERNEL = 1e-5
 BOUNDED = [Gumbel(3, bounds=(-4.0, 4.0), span_floor=9.0), Puct(bounds=(-4.0, 4.0), span_floor=9.0)]
 
 
-@pytest.mark.parametrize("rule", RULES + BOUNDED, ids=label)
+@pytest.mark.parametrize("rule", defaults_first(RULES + BOUNDED), ids=label)
 @settings(max_examples=6)
 @given(st.integers(0, 2**31), st.sampled_from([0.0, 0.5]))
 def test_every_choice_has_the_highest_score_of_a_slow_search(rule, seed, illegal):
@@ -96,6 +96,7 @@ def assert_only_answers_part(one, two, rule, row, node):
     assert -KERNEL <= second[1] - second[0] <= moved + KERNEL, (first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "players"), [(Gumbel(), 1), (Puct(), 2)], ids=["gumbel-1", "puct-2"])
 def test_paths_and_batches_part_only_where_two_scores_lie_within_the_networks_rounding(rule, players):
     model, observation = network(players), np.random.default_rng(0).normal(size=(24, 6)).astype(np.float32)
@@ -121,7 +122,8 @@ def test_paths_and_batches_part_only_where_two_scores_lie_within_the_networks_ro
                 np.testing.assert_array_equal(whole.visits[row], other.visits[row])
 
 
-@pytest.mark.parametrize("rule", RULES, ids=label)
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", defaults_first(RULES), ids=label)
 def test_models_that_differ_a_little_part_only_where_their_answers_moved_the_choice(rule):
     table = random_table(23, 64, 4, players=2)
     one = plan(table, np.arange(64), rule, simulations=40).tree

@@ -77,7 +77,7 @@ def blunders(table, good, rule, budgets):
     return wrong
 
 
-@pytest.mark.parametrize("rule", [Gumbel(), Puct()], ids=["gumbel", "puct"])
+@pytest.mark.parametrize("rule", [Gumbel(), pytest.param(Puct(), marks=pytest.mark.slow)], ids=["gumbel", "puct"])
 def test_search_finds_a_minimax_move_in_every_position_of_tic_tac_toe(rule):
     table, texts = every_position("tic_tac_toe")
     best = minimax_moves("tic_tac_toe", texts, 9)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from search_reference import KEY, RULES, Table, label, plan
+from search_reference import KEY, RULES, Table, defaults_first, label, plan
 from test_search import ROOTS, assert_same, tables
 
 from muzen.errors import SearchError
@@ -48,7 +48,7 @@ def on_host(table, state, rule, simulations=30, **options):
     return found, model
 
 
-@pytest.mark.parametrize("rule", RULES, ids=label)
+@pytest.mark.parametrize("rule", defaults_first(RULES), ids=label)
 @settings(max_examples=6)
 @given(tables)
 def test_a_model_in_python_is_searched_as_the_same_model_in_a_program_is(rule, table):

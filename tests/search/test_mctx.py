@@ -31,8 +31,10 @@ class Shape(NamedTuple):
     considered: int = 16
 
 
-SHAPES = [Shape(1, 3, 17), Shape(24, 2, 30, 2), Shape(16, 5, 40, 1, 3, 4)]
+SHAPES = [Shape(24, 2, 30, 2)]
 MORE_SHAPES = [
+    Shape(1, 3, 17),
+    Shape(16, 5, 40, 1, 3, 4),
     Shape(12, 19, 33),
     Shape(40, 4, 1),
     Shape(32, 4, 64, 2, 1, 3),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from regrown import Regrown
-from search_reference import KEY, RULES, label, plan, random_table
+from search_reference import KEY, RULES, defaults_first, label, plan, random_table
 from test_choices import BOUNDED, KERNEL
 from test_host_model import OnHost
 from test_search import assert_same
@@ -116,7 +116,7 @@ class Continued(Regrown):
         return self.logits[0] + scale * self._rescaled(0, completed, completed)
 
 
-@pytest.mark.parametrize("rule", RULES + BOUNDED, ids=label)
+@pytest.mark.parametrize("rule", defaults_first(RULES + BOUNDED), ids=label)
 @settings(max_examples=4)
 @given(SEEDS)
 def test_every_choice_after_reuse_has_the_highest_score_of_a_slow_search(rule, seed):

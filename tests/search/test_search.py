@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from search_reference import KEY, RULES, Table, label, plan, random_table
+from search_reference import KEY, RULES, Table, defaults_first, label, plan, random_table
 
 import muzen.search
 from muzen.errors import SearchError
@@ -27,7 +27,7 @@ tables = st.builds(
     ends=st.sampled_from([0.0, 0.2]),
     spread=st.sampled_from([1e-2, 1.0, 100.0]),
 )
-all_rules = pytest.mark.parametrize("rule", RULES, ids=label)
+all_rules = pytest.mark.parametrize("rule", defaults_first(RULES), ids=label)
 few = settings(max_examples=20)
 
 
@@ -95,7 +95,7 @@ SCALED = [Gumbel(), Gumbel(normalise="node"), Puct(), Puct(normalise="node")]
 BOUNDED = [replace(rule, bounds=(-3.0, 2.0), span_floor=0.5) for rule in (Gumbel(), Puct())]
 
 
-@pytest.mark.parametrize("rule", SCALED + BOUNDED, ids=label)
+@pytest.mark.parametrize("rule", defaults_first(SCALED + BOUNDED), ids=label)
 @few
 @given(tables, st.integers(-12, 12))
 def test_scaling_rewards_values_and_bounds_together_changes_nothing(rule, table, power):
