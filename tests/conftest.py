@@ -42,19 +42,6 @@ def processor_seconds():
     return time.process_time() + took.children_user + took.children_system
 
 
-# Files whose runs compile the same programs: one worker takes them all, so that each is compiled once.
-TOGETHER = ("test_experiment", "test_faults", "test_determinism", "test_overlapped", "test_profile")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config, items):
-    if not config.pluginmanager.hasplugin("xdist"):  # the claims about plants run without it
-        return
-    for item in items:
-        group = "runs" if item.path.stem in TOGETHER else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="module")
 def frequent_reports():
     """Rows of the metrics table five times as often, for runs so short that they would have one or two."""
