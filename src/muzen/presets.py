@@ -69,10 +69,23 @@ GAMES: dict[str, dict[str, Any]] = {
     # Whether to roll is a matter of a few hundredths.
     "openspiel:pig": {"env_steps": 3_000_000, "learn.samples_per_step": 4.0},
     "openspiel:2048": {
-        "env_steps": 200_000,
-        "learn.samples_per_step": 16.0,
+        "env_steps": 500_000,
+        "learn.samples_per_step": 8.0,
         "learn.discount": 0.999,
+        "network.blocks": 2,  # a tile slides over three others
+        # Values of hundreds of moves.
+        "value.limit": 1000.0,
+        "value.bins": 81,
+        # A new tile at each step explores enough; what noise spoils is most of what a game can bring.
+        "act.environments": 32,
+        "act.temperature": 0.1,
+        "act.temperature_last": 0.3,
         "act.noise_steps": 0.0,
+        "learn.correct_off_policy": False,
+        # Two states that chance alone tells apart have little to agree on.
+        "learn.consistency_weight": 0.0,
+        "replay.max_steps": 200_000,
+        "reanalyse.positions_per_step": 4.0,
     },
 }
 """The same by game, whatever its parameters, on top of what the game itself tells."""
