@@ -29,7 +29,7 @@ settings.load_profile("muzen")
 def pytest_configure(config):
     """Programs of the quick tests run for moments: XLA compiles them unoptimised, in two thirds of the time.
 
-    The slow tests, which run for longer, have what users have. This comes before JAX is imported.
+    `-m slow` and `-m hours`, which run for longer, have what users have. XLA reads this when JAX's backend starts.
     """
     flags, unoptimised = os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"
     if config.option.markexpr not in ("slow", "hours") and "xla_backend_optimization_level" not in flags:

@@ -228,7 +228,7 @@ class Agent:
                 f"past: missing; this agent also sees its last {spec.past_actions} actions: "
                 "pass past=actions, a list of all actions of the episode so far"
             )
-        if not isinstance(past, Sequence | np.ndarray):
+        if not isinstance(past, Sequence | np.ndarray) or np.ndim(past) == 0:
             raise EnvError(
                 f"past: {past!r} is no list of actions; pass all actions of the episode so far, [] at its start"
             )

@@ -152,7 +152,7 @@ def _protocol_report(
     findings += _episode_findings(trial, spec)
     findings += _seeding_findings(env, made, name, seed)
     if symmetries := len(getattr(made, "symmetries", ())):
-        findings.append(Finding("ok", "symmetry", f"{symmetries} turns of the board keep the rules (learn.augment)"))
+        findings.append(Finding("ok", "symmetry", f"{symmetries} views of the board keep the rules (learn.augment)"))
     findings += _common_findings(trial, spec, settings)
     if refusal := past_actions_refused(spec, settings.network.past_actions):
         return Report(name, (*findings, Finding("error", "settings", refusal)))

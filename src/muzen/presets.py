@@ -62,7 +62,8 @@ GAMES: dict[str, dict[str, Any]] = {
         "env_steps": 1_200_000,
         "learn.samples_per_step": 8.0,
         "network.width": 128,
-        "act.sample_moves": 12,  # as above
+        # Outcomes then tell who plays better, as in Connect Four.
+        "act.sample_moves": 12,
         # What weaker players did teaches little: outcomes are the targets, and no search makes them fresh.
         "replay.max_steps": 150_000,
     },
@@ -81,7 +82,7 @@ GAMES: dict[str, dict[str, Any]] = {
         "act.temperature": 0.1,
         "act.temperature_last": 0.3,
         "act.noise_steps": 0.0,
-        "learn.correct_off_policy": False,
+        "learn.correct_off_policy": False,  # as in other games of chance, see _DICE
         # Two states that chance alone tells apart have little to agree on.
         "learn.consistency_weight": 0.0,
         "replay.max_steps": 200_000,

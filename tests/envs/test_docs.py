@@ -9,12 +9,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
-# Those that train take long.
-MARKED = [pytest.param(i, marks=[pytest.mark.slow] * ("muzen.train(" in text)) for i, text in enumerate(BLOCKS)]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("number", MARKED)
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_python_blocks_run(number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert BLOCKS

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from muzen.envs import make, spec_of
+from muzen.envs.openspiel import _REWRITTEN
 from muzen.errors import EnvError, MuzenError, UnknownEnvError, UnsupportedSpaceError
 
 pyspiel = pytest.importorskip("pyspiel")
@@ -299,32 +300,51 @@ def test_a_game_without_a_board_declares_no_symmetry():
     assert make("openspiel:pig").symmetries == ()
 
 
+def kalah(board: list[int], mover: int, pit: int):
+    """Mancala's rules -> board, mover, returns. Pits 1-6 and store 7 are the first player's, the rest the other's."""
+    board, store, other = list(board), (7, 0)[mover], (0, 7)[mover]
+    seeds, at, board[pit] = board[pit], pit, 0
+    while seeds:
+        at = (at + 1) % 14
+        if at != other:
+            board[at] += 1
+            seeds -= 1
+    if at in (range(1, 7), range(8, 14))[mover] and board[at] == 1 and board[14 - at]:
+        board[store] += 1 + board[14 - at]
+        board[at] = board[14 - at] = 0
+    over = not any(board[1:7]) or not any(board[8:14])
+    outcome = float(np.sign(sum(board[1:8]) - sum(board[8:]) - board[0])) if over else 0.0
+    return board, mover if at == store else 1 - mover, [outcome, -outcome]
+
+
 def test_mancala_seen_from_its_other_side_is_mancala_with_players_exchanged():
-    """Of all positions of the first seven plies, each whose other side is among them too, with all its moves."""
-    env = make("openspiel:mancala")
+    """Its rules are those above in random games, and turning a position and then moving is moving and then turning."""
+    env, random = make("openspiel:mancala"), np.random.default_rng(0)
     same, turn = env.symmetries
-    found, level = {}, [env.game.new_initial_state()]
-    for _ in range(7):
-        level = [child for state in level for child in map(state.child, state.legal_actions())]
-        level = [child for child in level if not child.is_terminal()]
-        level = list({env.observe(child, child.current_player()).tobytes(): child for child in level}.values())
-        found |= {env.observe(child, child.current_player()).tobytes(): child for child in level}
-    compared = 0
-    for state in found.values():
-        mover = state.current_player()
-        seen = env.observe(state, mover)
-        np.testing.assert_array_equal(seen[same.observation], seen)
-        turned = found.get(seen[turn.observation].tobytes())
-        if turned is None:
-            continue
-        assert turned.current_player() == turn.player[mover]
-        assert set(turned.legal_actions()) == set(turn.action[state.legal_actions()])
-        for action in state.legal_actions():
-            after, turned_after = state.child(action), turned.child(int(turn.action[action]))
-            assert turned_after.returns() == list(np.array(after.returns())[turn.player])
-            if not after.is_terminal():
-                next_seen = env.observe(after, after.current_player())
-                next_turned = env.observe(turned_after, turned_after.current_player())
-                np.testing.assert_array_equal(next_turned, next_seen[turn.observation])
-            compared += 1
-    assert compared > 1000
+    outcomes = set()
+    for game in range(60):
+        now = env.reset(game)
+        while not now.terminated:
+            board, mover = now.observation[:14].astype(int).tolist(), now.to_play
+            assert now.observation[14:].tolist() == [mover == 0, mover == 1]
+            np.testing.assert_array_equal(now.observation[same.observation], now.observation)
+            action = int(random.choice(np.flatnonzero(now.legal)))
+            after, next_mover, returns = kalah(board, mover, action)
+            now = env.step(action)
+            assert now.reward.tolist() == returns
+            assert now.terminated or (now.observation[:14].tolist(), now.to_play) == (after, next_mover)
+
+            def turned(board, mover):
+                seen = np.append(board, [mover == 0, mover == 1])[turn.observation]
+                return seen[:14].tolist(), int(seen[14:].argmax())
+
+            there, next_there, returns_there = kalah(*turned(board, mover), int(turn.action[action]))
+            assert (there, next_there) == turned(after, next_mover)
+            assert returns_there == np.array(returns)[turn.player].tolist()
+        outcomes.add(now.reward[0])
+    assert outcomes == {-1.0, 0.0, 1.0}
+
+
+@pytest.mark.parametrize("entries", [14, 16])
+def test_mancalas_pits_are_all_shown_whatever_openspiel_puts_after_them(entries):
+    np.testing.assert_array_equal(_REWRITTEN["mancala"](np.arange(entries)), np.arange(14))

@@ -194,6 +194,22 @@ PLANTS = [
     ),
     Plant(
         40,
+        "value targets bootstrap from the board as it was",
+        "replay/augment.py",
+        "bootstrap_observation=None if seen is None else turn(seen),",
+        "bootstrap_observation=seen,",
+        claim("replay/test_augment.py", "test_every_part_of_a_sequence_is_turned_the_same_way"),
+    ),
+    Plant(
+        40,
+        "players change places, and what they bootstrap from does not",
+        "replay/augment.py",
+        "bootstrap_value=np.take_along_axis(batch.bootstrap_value, back, -1),",
+        "bootstrap_value=batch.bootstrap_value,",
+        claim("replay/test_augment.py", "test_players_who_change_places_take_what_is_theirs_along"),
+    ),
+    Plant(
+        40,
         "policy targets are turned the wrong way round",
         "replay/augment.py",
         "policy_target=np.take_along_axis(batch.policy_target, back, -1),",

@@ -43,6 +43,11 @@ def sampled(game: str = "tic_tac_toe", batch_size: int = 16):
     return env, replay.sample(2, batch_size, unroll_steps=3, n_step=9, discount=1.0, bootstrap_observation=True)
 
 
+def ahead(batch, i):
+    """[K+1, size] the observations that the value targets of sequence i bootstrap from."""
+    return batch.bootstrap_observation[i].reshape(len(batch.bootstrap_observation[i]), -1)
+
+
 def test_every_part_of_a_sequence_is_turned_the_same_way():
     env, batch = sampled()
     turned = augment(batch, env.symmetries, np.random.default_rng(1))
@@ -54,6 +59,7 @@ def test_every_part_of_a_sequence_is_turned_the_same_way():
             if (batch.observation[i].reshape(4, -1)[:, s.observation] == turned.observation[i].reshape(4, -1)).all()
             and (s.action[batch.action[i]] == turned.action[i]).all()
             and (batch.policy_target[i] == turned.policy_target[i][:, s.action]).all()
+            and (ahead(batch, i)[:, s.observation] == ahead(turned, i)).all()
             and (batch.legal[i] == turned.legal[i][:, s.action]).all()
         ]
         assert len(fits) == 1
@@ -86,4 +92,6 @@ def test_players_who_change_places_take_what_is_theirs_along():
             np.testing.assert_array_equal(getattr(turned, name)[i], 1 - before if exchanged else before)
         np.testing.assert_array_equal(turned.observation[i][:, mover], batch.observation[i][:, mover][:, order])
         assert (turned.observation[i][:, mover].argmax(-1) == turned.to_play[i]).all()
+        known = batch.bootstrap_discount[i] > 0
+        assert (ahead(turned, i)[known, mover].argmax(-1) == turned.bootstrap_to_play[i][known]).all()
     assert used == {False, True} and (batch.bootstrap_value != 0).any() and (batch.reward != 0).any()

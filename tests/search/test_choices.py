@@ -123,7 +123,7 @@ def test_paths_and_batches_part_only_where_two_scores_lie_within_the_networks_ro
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", defaults_first(RULES), ids=label)
+@pytest.mark.parametrize("rule", RULES, ids=label)
 def test_models_that_differ_a_little_part_only_where_their_answers_moved_the_choice(rule):
     table = random_table(23, 64, 4, players=2)
     one = plan(table, np.arange(64), rule, simulations=40).tree

@@ -245,8 +245,8 @@ def _points(scores: np.ndarray) -> np.ndarray:
 
 
 def _pits(tensor: np.ndarray) -> np.ndarray:
-    """[14 + 2] seeds, and twice who moves, which the observation tells in its own way -> [14]."""
-    return tensor[:-2]
+    """[14] seeds, after which newer versions of OpenSpiel put who moves and the move's number -> [14]."""
+    return tensor[:14]
 
 
 # What is shown in place of a tensor that a network would learn from slowly, or that no symmetry could turn.

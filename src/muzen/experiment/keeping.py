@@ -139,9 +139,9 @@ def _restore_arrays(tree: Any, arrays: dict[str, np.ndarray], prefix: str, folde
         if stored is None or stored.shape != leaf.shape:
             found = "missing" if stored is None else f"of shape {stored.shape}"
             raise RunDamagedError(
-                f"{folder}: array {name} is {found}, the network wants {leaf.shape}: it was trained with another "
-                "network, or with other observations; give the network= and encodings, network.* (past_actions too) "
-                "and Muzen version that its config.json and run.json name"
+                f"{folder}: array {name} is {found}, the network wants {leaf.shape}. The run was trained with another "
+                "network or other observations: pass the same network= and encodings; its config.json names network.* "
+                "(past_actions too), its run.json the Muzen version"
             )
         return jnp.asarray(stored, leaf.dtype)
 

@@ -41,7 +41,8 @@ def _extreme(reduce: Callable[..., Array], axes: tuple[int, ...], state: Array) 
 @_extreme.defjvp
 def _extreme_jvp(reduce, axes, primals, tangents):
     # JAX's own rule divides by the number of entries that equal the extreme. XLA may compute `state` twice, for the
-    # extreme and for this comparison, with other rounding: then none does, and 0 / 0 would be the gradient.
+    # extreme and for this comparison, with other rounding: then none does, and 0 / 0 would be the gradient. Its part
+    # is left out here.
     (state,), (tangent,) = primals, tangents
     extreme = _extreme(reduce, axes, state)
     there = (state == extreme).astype(state.dtype)
