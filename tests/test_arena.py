@@ -77,6 +77,7 @@ def folders(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_plays_rates_and_keeps_everything(run, tmp_path, capsys):
     out = tmp_path / "out"
     words = [str(run), "--opponents", "random,mcts:5", "--games", "5", "--seed", "3", "--out", str(out)]

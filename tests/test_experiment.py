@@ -329,6 +329,7 @@ def test_a_run_without_random_steps_learns_as_soon_as_there_is_something_to_lear
     assert played(tmp_path / "a", 3, act__random_steps=0).updates > 0
 
 
+@pytest.mark.slow
 def test_every_turn_of_self_play_and_reanalysis_has_a_key_of_its_own(tmp_path):
     dice = played(tmp_path / "a", 12, learns=False, act__random_steps=0, act__blind_hold_steps=1.0).planner
     keys = [tuple(asked["key"]) for asked in dice.acts + dice.reanalysed]

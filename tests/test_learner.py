@@ -288,6 +288,7 @@ def stepping(optimizer="adam", total=100):
     return init_learner(make_model(), rule), make_learn(config, rule, total)
 
 
+@pytest.mark.slow
 def test_the_target_network_is_a_copy_from_every_nth_step_and_the_average_follows():
     (state, learn), replay = stepping(), filled_replay(terminated=True)
     copied = leaves(state.model)

@@ -79,7 +79,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+FIRST = ("one player", "three players, no consistency")
+cases = pytest.mark.parametrize(
+    "case", [case if case in FIRST else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
+
+
+@cases
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -126,12 +132,7 @@ def test_random_episodes_hold_every_case_that_the_reference_is_there_for():
     assert len(seen) == 11, seen
 
 
-FIRST = ("one player", "three players, no consistency")
-
-
-@pytest.mark.parametrize(
-    "case", [case if case in FIRST else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
-)
+@cases
 def test_every_gradient_is_that_of_finite_differences_with_each_entering_state_counted_half(case):
     players, config = CASES[case]
     lanes = random_lanes(np.random.default_rng(4), LANES, 25, players, ACTIONS, end=0.3)
