@@ -8,6 +8,9 @@ PUCT_NODES = f"{NODES}[puct-tic_tac_toe]"
 REUSE = "search/test_reuse.py"
 RESIGNING = "actors/test_resignation.py"
 DRAW = "test_a_draw_is_half_a_win"
+AUGMENT = "replay/test_augment.py"
+THEIRS = "test_players_who_change_places_take_what_is_theirs_along"
+TURNED = "test_every_part_of_a_sequence_is_turned_the_same_way"
 
 PLANTS = [
     Plant(
@@ -182,7 +185,7 @@ PLANTS = [
         "replay/augment.py",
         "reward=np.take_along_axis(batch.reward, back, -1),",
         "reward=batch.reward,",
-        claim("replay/test_augment.py", "test_players_who_change_places_take_what_is_theirs_along"),
+        claim(AUGMENT, THEIRS),
     ),
     Plant(
         40,
@@ -190,7 +193,7 @@ PLANTS = [
         "replay/augment.py",
         "to_play=become(batch.to_play),",
         "to_play=batch.to_play,",
-        claim("replay/test_augment.py", "test_players_who_change_places_take_what_is_theirs_along"),
+        claim(AUGMENT, THEIRS),
     ),
     Plant(
         40,
@@ -198,7 +201,7 @@ PLANTS = [
         "replay/augment.py",
         "bootstrap_observation=None if seen is None else turn(seen),",
         "bootstrap_observation=seen,",
-        claim("replay/test_augment.py", "test_every_part_of_a_sequence_is_turned_the_same_way"),
+        claim(AUGMENT, TURNED),
     ),
     Plant(
         40,
@@ -206,7 +209,7 @@ PLANTS = [
         "replay/augment.py",
         "bootstrap_value=np.take_along_axis(batch.bootstrap_value, back, -1),",
         "bootstrap_value=batch.bootstrap_value,",
-        claim("replay/test_augment.py", "test_players_who_change_places_take_what_is_theirs_along"),
+        claim(AUGMENT, THEIRS),
     ),
     Plant(
         40,
@@ -214,7 +217,7 @@ PLANTS = [
         "replay/augment.py",
         "policy_target=np.take_along_axis(batch.policy_target, back, -1),",
         "policy_target=np.take_along_axis(batch.policy_target, action[..., None, :], -1),",
-        claim("replay/test_augment.py", "test_every_part_of_a_sequence_is_turned_the_same_way"),
+        claim(AUGMENT, TURNED),
     ),
     Plant(
         40,
