@@ -8,7 +8,7 @@ import pytest
 
 from muzen.agent import Agent
 from muzen.config import Config
-from muzen.diagnose import PATIENCE, Health, findings, unroll_against
+from muzen.diagnose import PATIENCE, Health, findings, play_for_diagnosis, unroll_against
 from muzen.types import EnvSpec, Prediction, TimeStep
 
 CONFIG = Config("CartPole-v1", env_steps=10_000)
@@ -138,7 +138,8 @@ class Still:
 
 
 def report(model: Model):
-    return unroll_against(Agent(model, Still(), Walk.spec), Walk, gamma=GAMMA, steps=4, episodes=3)  # type: ignore[arg-type]
+    agent = Agent(model, Still(), Walk.spec)  # type: ignore[arg-type]
+    return unroll_against(agent, play_for_diagnosis(agent, Walk, episodes=3), gamma=GAMMA, steps=4)
 
 
 def test_a_perfect_model_strays_nowhere():

@@ -14,7 +14,15 @@ from muzen.agent import Agent
 from muzen.caches import use_compilation_cache
 from muzen.callbacks import Callback
 from muzen.config import Config, override
-from muzen.diagnose import Finding, UnrollReport, findings, unroll_against
+from muzen.diagnose import (
+    Finding,
+    UnrollReport,
+    WinReport,
+    findings,
+    play_for_diagnosis,
+    unroll_against,
+    wins_at_hand,
+)
 from muzen.errors import ConfigError, RunDamagedError
 from muzen.evaluate import evaluate as play_episodes
 from muzen.experiment import SPAN_FLOOR, Experiment, make_agent, make_model, make_simulator, restore_model
@@ -290,8 +298,7 @@ def evaluate(
     Raises:
       ConfigError: episodes is below 1.
     """
-    if episodes < 1:
-        raise ConfigError(f"episodes: {episodes} is below 1; give at least one episode")
+    _require_episodes(episodes)
     if not isinstance(agent, Agent):
         agent = load(agent, simulations=simulations)
     make = _maker(envs.named_again(env, agent.spec.id), agent.spec.past_actions)
@@ -304,6 +311,7 @@ class Diagnosis:
 
     findings: list[tuple[float, Finding]]
     unroll: UnrollReport | None  # None where the game's own rules are searched, and no model of them is learned
+    wins: WinReport | None = None  # of a game for several without chance, from the same episodes
 
     def lines(self) -> list[str]:
         """For people."""
@@ -315,12 +323,18 @@ class Diagnosis:
             *said,
             "The learned model, unrolled k steps along real episodes (a quarter of the actions random):",
             *self.unroll.lines(),
+            *(
+                []
+                if self.wins is None
+                else ["", "Moves that win at once, as the k-th move from there:", *self.wins.lines()]
+            ),
         ]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         told = [{"env_steps": step, **asdict(finding)} for step, finding in self.findings]
-        return {"findings": told, "unroll": None if self.unroll is None else self.unroll.as_dict()}
+        reports = {"unroll": self.unroll, "wins": self.wins}
+        return {"findings": told} | {k: None if report is None else report.as_dict() for k, report in reports.items()}
 
 
 def diagnose(
@@ -341,17 +355,24 @@ def diagnose(
       episodes: real episodes played for the comparison.
       seed: of those episodes.
       load_options: as for `load`.
+
+    Raises:
+      ConfigError: episodes is below 1.
     """
+    _require_episodes(episodes)
     agent = load(folder, **load_options)
     config = RunFolder.open(Path(folder)).config
-    unroll = None
-    if agent.planner.simulator is None:
-        unroll = unroll_against(
-            agent,
-            _maker(envs.named_again(env, agent.spec.id), agent.spec.past_actions),
-            gamma=config.learn.discount,
-            steps=steps,
-            episodes=episodes,
-            seed=seed,
-        )
-    return Diagnosis(findings(read_metrics(Path(folder)), config), unroll)
+    told = findings(read_metrics(Path(folder)), config)
+    if agent.planner.simulator is not None:
+        return Diagnosis(told, None)
+    make = _maker(envs.named_again(env, agent.spec.id), agent.spec.past_actions)
+    played = play_for_diagnosis(agent, make, episodes=episodes, seed=seed)
+    unroll = unroll_against(agent, played, gamma=config.learn.discount, steps=steps)
+    states = [state for episode in played for state in episode.states if state is not None]
+    can_be_asked = states and agent.spec.players > 1 and not agent.spec.chance
+    return Diagnosis(told, unroll, wins_at_hand(agent, states, seed=seed) if can_be_asked else None)
+
+
+def _require_episodes(episodes: int) -> None:
+    if episodes < 1:
+        raise ConfigError(f"episodes: {episodes} is below 1; give at least one episode")

@@ -369,6 +369,10 @@ class Diagnose:
     """The run folder."""
     env: str | None = None
     """The environment, where it is code of yours: python:module:function."""
+    episodes: int = 5
+    """Real episodes that the model is held against."""
+    seed: int = 0
+    """Of those episodes."""
     json: Flag = False
     """Print one JSON object and nothing else on standard output."""
     debug: Flag = False
@@ -377,7 +381,7 @@ class Diagnose:
     def __call__(self) -> int:
         from muzen import api
 
-        diagnosis = api.diagnose(self.folder, env=self.env)
+        diagnosis = api.diagnose(self.folder, env=self.env, episodes=self.episodes, seed=self.seed)
         _say(_json(diagnosis.as_dict()) if self.json else "\n".join(diagnosis.lines()))
         return 0
 

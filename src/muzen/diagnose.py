@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from muzen.agent import Agent
 from muzen.config import Config
 from muzen.envs import episode_seed
 from muzen.maths.returns import lambda_return
-from muzen.types import Array, Environment, Prediction
+from muzen.types import Array, Environment, Prediction, State
 
 # A figure must stay bad for this many rows of the metrics table before it is a finding.
 PATIENCE = 3
@@ -181,30 +182,56 @@ class UnrollReport:
 
 
 @dataclass
-class _Episode:
+class RealEpisode:
+    """What really happened, to hold a learned model against."""
+
     observation: np.ndarray  # [T+1, ...]
     action: np.ndarray  # [T]
     reward: np.ndarray  # [T] of player 0
     to_play: np.ndarray  # [T+1] int32
     terminated: bool
+    states: list[Any]  # [T] of the game before each action, `TimeStep.state`; None in other environments
 
 
-def _play(agent: Agent, env: Environment, seed: int, rng: np.random.Generator, limit: int) -> _Episode:
+def _play(agent: Agent, env: Environment, seed: int, rng: np.random.Generator, limit: int) -> RealEpisode:
     """One greedy episode with some random actions."""
     now = env.reset(seed)
-    observations, actions, rewards, to_play = [now.observation], [], [], [now.to_play]
+    observations, actions, rewards, to_play, states = [now.observation], [], [], [now.to_play], []
     while not (now.terminated or now.truncated) and len(actions) < limit:
         if rng.random() < RANDOM_ACTIONS:
             action = int(rng.choice(np.flatnonzero(now.legal)))
         else:
             action = agent.act(now.observation, now.legal, now.to_play, now.state)
+        states.append(now.state)
         now = env.step(action)
         observations.append(now.observation)
         actions.append(action)
         rewards.append(float(now.reward[0]))
         to_play.append(now.to_play)
     seats = np.array(to_play, np.int32)
-    return _Episode(np.stack(observations), np.array(actions, np.int32), np.array(rewards), seats, now.terminated)
+    acted = np.array(actions, np.int32)
+    return RealEpisode(np.stack(observations), acted, np.array(rewards), seats, now.terminated, states)
+
+
+def play_for_diagnosis(
+    agent: Agent, make: Callable[[], Environment], *, episodes: int = 5, seed: int = 0, episode_limit: int = 500
+) -> list[RealEpisode]:
+    """Greedy episodes with a quarter of the actions random, so that the model is asked about what the agent avoids.
+
+    Args:
+      agent: plays.
+      make: makes one environment.
+      episodes: how many.
+      seed: of the episodes.
+      episode_limit: environment steps per episode, at most.
+    """
+    rng = np.random.default_rng(seed)
+    env = make()
+    played = [
+        _play(agent, env, episode_seed(seed, DIAGNOSIS_WORKER, 0, i), rng, episode_limit) for i in range(episodes)
+    ]
+    env.close()
+    return played
 
 
 @eqx.filter_jit
@@ -216,33 +243,15 @@ def _unroll(model: Any, observation: Array, to_play: Array, action: Array) -> li
     return predictions
 
 
-def unroll_against(
-    agent: Agent,
-    make: Callable[[], Environment],
-    *,
-    gamma: float,
-    steps: int = 5,
-    episodes: int = 5,
-    seed: int = 0,
-    episode_limit: int = 500,
-) -> UnrollReport:
+def unroll_against(agent: Agent, played: list[RealEpisode], *, gamma: float, steps: int = 5) -> UnrollReport:
     """Unroll the learned model along real episodes and say how far it strays.
 
     Args:
-      agent: plays, with a share of random actions.
-      make: makes one environment.
+      agent: whose model.
+      played: the episodes.
       gamma: γ that the agent was trained with.
       steps: K, steps unrolled.
-      episodes: real episodes played.
-      seed: of the episodes.
-      episode_limit: environment steps per episode, at most.
     """
-    rng = np.random.default_rng(seed)
-    env = make()
-    played = [
-        _play(agent, env, episode_seed(seed, DIAGNOSIS_WORKER, 0, i), rng, episode_limit) for i in range(episodes)
-    ]
-    env.close()
     starts = [(e, t) for e in played for t in range(len(e.action))]
     width = len(starts)
     action = np.zeros((width, steps), np.int32)
@@ -273,6 +282,88 @@ def unroll_against(
     varies = value.std() > 0 and followed.std() > 0
     correlation = float(np.corrcoef(value, followed)[0, 1]) if varies else 0.0
     return UnrollReport(lists["reward"], lists["value"], lists["policy"], lists["end"], lists["on"], correlation)
+
+
+@dataclass(frozen=True)
+class WinReport:
+    """Moves that win at once, by the rules, and what the learned model knows of them, k moves after a real position.
+
+    Lists run over k = 1..K: the k-th move wins. A share of none is NaN.
+    """
+
+    wins: list[int]  # such moves
+    seen: list[float]  # share of them for which the model predicts more than half of what they pay
+    imagined: list[float]  # share of the other moves for which it predicts more than half of what a win pays
+    policy: list[float]  # mean probability that the policy gives to the winning moves, where there are any
+
+    def lines(self) -> list[str]:
+        """A table for people."""
+        rows = zip(self.wins, self.seen, self.imagined, self.policy, strict=True)
+        return [
+            " k  winning moves  seen by the model  others taken for wins  policy on them",
+            *(
+                f"{k:2d}  {n:13d}  {_share(s):>17}  {_share(i):>21}  {_share(p):>14}"
+                for k, (n, s, i, p) in enumerate(rows, 1)
+            ),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@eqx.filter_jit
+def _after(model: Any, state: State, line: Array, action: Array) -> Prediction:
+    """Predictions of what follows [M] actions in the states that `line` [M] points to."""
+    return model.recurrent(jax.tree.map(lambda x: jnp.asarray(x)[line], state), action)
+
+
+def wins_at_hand(
+    agent: Agent, states: Sequence[Any], *, depth: int = 3, seed: int = 0, most_moves: int = 4096
+) -> WinReport:
+    """Ask the learned model of a game about every move, and hold its rewards against the rules.
+
+    A model that does not see a win loses to a player who does: search looks where policy and reward point.
+
+    Args:
+      agent: whose model; of a game for two or more players, without chance.
+      states: the game's own states, none of them over.
+      depth: K, moves after which a win is still looked for; those before it are any legal ones that end nothing.
+      seed: draws the moves where there are too many.
+      most_moves: moves judged for each k, at most.
+    """
+    rng, rules, model = np.random.default_rng(seed), agent.simulator, agent.model
+    here = rules.look(states)
+    said = _unroll(model, here.observation, here.to_play, np.zeros((len(states), 0), np.int32))[0]
+    lists: dict[str, list] = {name: [] for name in ("wins", "seen", "imagined", "policy")}
+    for _ in range(depth):
+        line, move = np.nonzero(here.legal & ~here.terminated[:, None])
+        if len(line) > most_moves:
+            chosen = np.sort(rng.choice(len(line), most_moves, replace=False))
+            line, move = line[chosen], move[chosen]
+        if len(line) == 0:  # every game is over
+            for name, nothing in (("wins", 0), ("seen", np.nan), ("imagined", np.nan), ("policy", np.nan)):
+                lists[name].append(nothing)
+            continue
+        each, mover = np.arange(len(line)), here.to_play[line]
+        after = rules.step(here.state[line], move)
+        paid = after.reward[each, mover]
+        wins = after.terminated & (paid > 0)
+        logits = np.where(here.legal, np.asarray(said.policy_logits), -np.inf)
+        policy = np.asarray(jax.nn.softmax(logits))[line, move]
+        said = _after(model, said.state, line, move.astype(np.int32))
+        told = np.asarray(said.reward)[each, mover]
+        won_at = np.unique(line[wins])
+        lists["wins"].append(int(wins.sum()))
+        lists["seen"].append(_mean(told > paid / 2, wins))
+        lists["imagined"].append(_mean(told > paid.max(initial=0.0) / 2, ~wins) if wins.any() else float("nan"))
+        lists["policy"].append(float(policy[wins].sum() / len(won_at)) if len(won_at) else float("nan"))
+        here = after
+    return WinReport(**lists)
+
+
+def _share(x: float) -> str:
+    return "-" if np.isnan(x) else f"{x:.1%}"
 
 
 def _mean(x: np.ndarray, where: np.ndarray) -> float:
