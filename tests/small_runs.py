@@ -42,6 +42,22 @@ def small(env_id: str = "CartPole-v1", settings: Mapping[str, Any] | None = None
     return override(preset(env_id, spec), SMALL | dict(settings or {}) | named)
 
 
+UNTAUGHT = {
+    "env_steps": 20,  # random ones: there is nothing to compile for learning
+    "act.environments": 1,
+    "search.simulations": 4,
+    "network.width": 16,
+    "evaluate.episodes": 1,
+    "evaluate.curve_points": 0,
+    "checkpoint_minutes": 100.0,
+}
+
+
+def untaught(env_id: str, out: Path) -> Path:
+    """A real run folder of an agent that has learned nothing."""
+    return muzen.train(env_id, config=override(preset(env_id, spec_of(env_id)), UNTAUGHT), out=out).folder
+
+
 def weights(folder: Path) -> list[np.ndarray]:
     return [np.asarray(x) for x in jax.tree.leaves(eqx.filter(muzen.load(folder).model, eqx.is_array))]
 

@@ -7,16 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_runs import UNTAUGHT, untaught
 
 import muzen
 from muzen import api, arena_plot
 from muzen.actors import Plan
 from muzen.agent import Agent
 from muzen.cli import main
-from muzen.config import override
 from muzen.envs import spec_of
 from muzen.errors import ConfigError, EnvError, RunNotFoundError, StorageError
-from muzen.presets import preset
 from muzen.runs import read_games
 from muzen.scoresheet import replay
 from muzen.summary import arena_tables
@@ -24,22 +23,11 @@ from muzen.summary import arena_tables
 pyspiel = pytest.importorskip("pyspiel")
 pytest.importorskip("choix")
 TIC_TAC_TOE = "openspiel:tic_tac_toe"
-SMALL = {
-    "env_steps": 20,  # random ones: there is nothing to compile for learning
-    "act.environments": 1,
-    "search.simulations": 4,
-    "network.width": 16,
-    "evaluate.episodes": 1,
-    "evaluate.curve_points": 0,
-    "checkpoint_minutes": 100.0,
-}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A real run folder of an agent that has learned next to nothing."""
-    config = override(preset(TIC_TAC_TOE, spec_of(TIC_TAC_TOE)), SMALL)
-    return muzen.train(TIC_TAC_TOE, config=config, out=tmp_path_factory.mktemp("runs") / "tiny").folder
+    return untaught(TIC_TAC_TOE, tmp_path_factory.mktemp("runs") / "tiny")
 
 
 class LastLegal:
@@ -233,7 +221,7 @@ def test_the_page_on_games_is_true(tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) >= 2
     monkeypatch.chdir(tmp_path)
-    small = ", ".join(f"{name.replace('.', '__')}={value}" for name, value in SMALL.items())
+    small = ", ".join(f"{name.replace('.', '__')}={value}" for name, value in UNTAUGHT.items())
     for number, code in enumerate(blocks, 1):
         made = compile(code.replace("env_steps=2_000", small), f"games.md, Python block {number}", "exec")
         exec(made, {"__name__": "page"})

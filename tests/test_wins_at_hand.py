@@ -5,10 +5,13 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_runs import untaught
 
+import muzen
 from muzen.agent import Agent, Planner
 from muzen.diagnose import wins_at_hand
 from muzen.envs import OpenSpielSimulator
+from muzen.errors import ConfigError
 from muzen.types import Prediction
 
 pyspiel = pytest.importorskip("pyspiel")
@@ -100,3 +103,17 @@ def test_no_move_is_left_to_judge_where_every_game_is_over():
     report = told(Exact(ROWS), [[0, 1, 2, 4, 3, 5, 7, 6]])  # one cell is left
     assert report.wins[1:] == [0, 0] and np.isnan(report.seen[1:]).all()
     assert report.lines()[2].split() == ["2", "0", "-", "-", "-"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("game", "asked"), [(GAME, True), ("openspiel:pig(winscore=8)", False)])
+def test_diagnosis_asks_about_the_wins_of_games_without_chance(tmp_path, game, asked):
+    folder = untaught(game, tmp_path / "run")
+    diagnosis = muzen.diagnose(folder, episodes=2)
+    said = "\n".join(diagnosis.lines())
+    assert (diagnosis.wins is not None) == asked == ("Moves that win at once" in said)
+    assert (diagnosis.as_dict()["wins"] is not None) == asked
+    if asked:
+        assert diagnosis.wins == muzen.diagnose(folder, episodes=2).wins and diagnosis.wins.wins[0] > 0
+    with pytest.raises(ConfigError, match="episodes: 0 is below 1; give at least one episode"):
+        muzen.diagnose(folder, episodes=0)
