@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from optax.contrib import MuonDimensionNumbers, muon
 
 from muzen.config import LearnConfig
 from muzen.maths.losses import (
@@ -71,10 +72,18 @@ def trainable(model: NetworkModel) -> Any:
     return eqx.tree_at(lambda m: m.network, nothing, network)
 
 
+def _as_matrix(x: Array) -> MuonDimensionNumbers | None:
+    """All axes but the last together are a matrix's inputs; None: it is none."""
+    return MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1) if x.ndim >= 2 else None
+
+
 def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:
-    """Clipping, then Adam with decoupled weight decay on matrices only, or SGD with momentum 0.9.
+    """Clipping, then Muon, Adam or SGD with momentum 0.9, each with decoupled weight decay on matrices only.
 
     All at a learning rate of 1: `make_learn` scales what comes out.
+
+    Muon (Jordan 2024, arXiv:2502.16982) moves a matrix along its gradient's orthogonal factor; a convolution's is
+    [size size inputs, outputs]. What has one axis is Adam's. A step's root mean square is the learning rate in both.
 
     Departure: weight decay leaves biases and norms alone, as AdamW recipes do; the paper does not say.
     """
@@ -82,7 +91,17 @@ def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:
     def matrices(parameters: Any) -> Any:
         return jax.tree.map(lambda x: x.ndim >= 2, parameters)
 
-    if config.optimizer == "adam":
+    if config.optimizer == "muon":
+        rule = muon(
+            1.0,
+            eps=ADAM_EPSILON,
+            weight_decay=config.weight_decay,
+            weight_decay_mask=matrices,
+            adam_learning_rate=1.0,
+            muon_weight_dimension_numbers=lambda parameters: jax.tree.map(_as_matrix, parameters),
+            consistent_rms=1.0,
+        )
+    elif config.optimizer == "adam":
         rule = optax.adamw(1.0, eps=ADAM_EPSILON, weight_decay=config.weight_decay, mask=matrices)
     else:
         decay = optax.add_decayed_weights(config.weight_decay, mask=matrices)
