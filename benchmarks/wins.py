@@ -1,6 +1,6 @@
 """How soon does a game's network learn which moves end a game, with nothing else to learn? For work on networks.
 
-    python benchmarks/wins.py openspiel:connect_four [--set network.blocks=2 network.state_scaling=tanh …]
+    python benchmarks/wins.py openspiel:connect_four [--set learn.optimizer=adam network.state_scaling=tanh …]
 
 Games are random, but every second win at hand is taken. The network is asked, K moves after a position, whether the
 game is over; no search, no policy, no value. One line for each quarter of the updates, over games kept aside: the share
@@ -24,7 +24,7 @@ from common import as_trained, describe, machine, parser, report, say
 from muzen.config import override
 from muzen.envs import OpenSpielSimulator
 from muzen.experiment import make_model
-from muzen.learner import unroll
+from muzen.learner import make_optimizer, unroll
 from muzen.maths.losses import binary_cross_entropy
 
 UNROLLED = 3
@@ -89,7 +89,7 @@ def main() -> None:
     known, asked = random_games(rules, SEQUENCES, 0), random_games(rules, KEPT_ASIDE, 1)
     params, rest = eqx.partition(make_model(config, spec, None, None, None), eqx.is_inexact_array)
     schedule = optax.cosine_decay_schedule(config.learn.learning_rate, arguments.updates)
-    optimizer = optax.chain(optax.clip_by_global_norm(config.learn.clip_norm), optax.adam(schedule))
+    optimizer = optax.chain(make_optimizer(config.learn), optax.scale_by_schedule(schedule))
     state = optimizer.init(params)
 
     def loss(params: Any, batch: Sequences) -> jax.Array:

@@ -83,7 +83,8 @@ def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:
     All at a learning rate of 1: `make_learn` scales what comes out.
 
     Muon (Jordan 2024, arXiv:2502.16982) moves a matrix along its gradient's orthogonal factor; a convolution's is
-    [size size inputs, outputs]. What has one axis is Adam's. A step's root mean square is the learning rate in both.
+    [size size inputs, outputs]. What has one axis is Adam's. Both have Nesterov's momentum, and steps whose
+    root mean square is about the learning rate.
 
     Departure: weight decay leaves biases and norms alone, as AdamW recipes do; the paper does not say.
     """
