@@ -136,8 +136,8 @@ class LearnConfig:
     """Learning rate over the run's environment steps."""
     warmup_updates: int = 100
     """Gradient steps of linear learning-rate warm-up."""
-    optimizer: Literal["muon", "adam", "sgd"] = "adam"
-    """Muon, with Adam for what is no matrix; Adam; or SGD with momentum 0.9: each with decoupled weight decay."""
+    optimizer: Literal["adam", "muon", "sgd"] = "adam"
+    """Adam; Muon, with Adam for what is no matrix; or SGD with momentum 0.9: each with decoupled weight decay."""
     weight_decay: float = 1e-4
     """Decoupled weight decay, on matrices only (not on biases and norms)."""
     clip_norm: float = 5.0
