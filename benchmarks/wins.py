@@ -3,8 +3,8 @@
     python benchmarks/wins.py openspiel:connect_four [--set learn.optimizer=adam network.state_scaling=tanh …]
 
 Games are random, but every second win at hand is taken. The network is asked, K moves after a position, whether the
-game is over; no search, no policy, no value. One line for each quarter of the updates, over games kept aside: the share
-of ends seen, of other moves taken for ends, and the mean negative log likelihood, for each k.
+game is over; no search, no policy, no value, no warm-up. One line for each quarter of the updates, over games kept
+aside: the share of ends seen, of other moves taken for ends, and the mean negative log likelihood, for each k.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from common import as_trained, describe, machine, parser, report, say
 from muzen.config import override
 from muzen.envs import OpenSpielSimulator
 from muzen.experiment import make_model
-from muzen.learner import make_optimizer, unroll
+from muzen.learner import make_optimizer, trainable, unroll
 from muzen.maths.losses import binary_cross_entropy
 
 UNROLLED = 3
@@ -87,7 +87,8 @@ def main() -> None:
     rules = OpenSpielSimulator(arguments.game)
     rules.require_no_chance()
     known, asked = random_games(rules, SEQUENCES, 0), random_games(rules, KEPT_ASIDE, 1)
-    params, rest = eqx.partition(make_model(config, spec, None, None, None), eqx.is_inexact_array)
+    model = make_model(config, spec, None, None, None)
+    params, rest = eqx.partition(model, trainable(model))
     schedule = optax.cosine_decay_schedule(config.learn.learning_rate, arguments.updates)
     optimizer = optax.chain(make_optimizer(config.learn), optax.scale_by_schedule(schedule))
     state = optimizer.init(params)
@@ -117,8 +118,9 @@ def main() -> None:
             cells = zip(rows[-1]["seen"], rows[-1]["false"], rows[-1]["nll"], strict=True)
             row = "   ".join(f"{seen:9.1%} {false:6.2%} {nll:6.4f}" for seen, false, nll in cells)
             say(f"{i:7d} {rows[-1]['seconds']:8.0f}   {row}")
-    settings = dataclasses.asdict(config.network)
-    report({"machine": about, "game": arguments.game, "network": settings, "rows": rows}, arguments.json)
+    settings = {"network": dataclasses.asdict(config.network), "learn": dataclasses.asdict(config.learn)}
+    asked_for = {"game": arguments.game, "updates": arguments.updates, "batch": arguments.batch}
+    report({"machine": about} | asked_for | settings | {"rows": rows}, arguments.json)
 
 
 def _told(logit: np.ndarray, asked: Sequences) -> dict[str, list[float]]:

@@ -62,6 +62,10 @@ class FakeApi:
         self.calls.append({"folder": folder, "episodes": episodes, "seed": seed, "simulations": simulations})
         return {**EVALUATION, "episodes": episodes}
 
+    def diagnose(self, folder, *, env, episodes, seed):
+        self.calls.append({"folder": folder, "episodes": episodes, "seed": seed})
+        return types.SimpleNamespace(lines=lambda: ["nothing was wrong"])
+
 
 @pytest.fixture
 def api(monkeypatch):
@@ -216,6 +220,12 @@ def test_seeds_stop_at_ctrl_c(api, plots, tmp_path):
 @pytest.mark.parametrize(("text", "seeds"), [("0-4", [0, 1, 2, 3, 4]), ("7", [7]), ("0,3,2-4", [0, 3, 2, 4])])
 def test_seeds_are_ranges_and_lists(text, seeds):
     assert _parse_seeds(text) == seeds
+
+
+def test_diagnose_plays_as_many_episodes_of_that_seed_as_it_is_told(api, capsys):
+    assert main(["diagnose", "here", "--episodes", "7", "--seed", "9"]) == 0
+    assert api.calls == [{"folder": Path("here"), "episodes": 7, "seed": 9}]
+    assert "nothing was wrong" in capsys.readouterr().out
 
 
 def test_evaluate_prints_only_json_when_asked(api, capsys):

@@ -97,12 +97,19 @@ def test_the_policys_share_is_of_legal_moves():
 def test_moves_beyond_the_most_are_drawn_by_the_seed():
     few = told(Exact(ROWS), most_moves=20)
     assert few.wins == told(Exact(ROWS), most_moves=20).wins and sum(few.wins) < sum(counted(3))
+    others = [told(Exact(ROWS), most_moves=20, seed=seed).wins for seed in range(1, 5)]
+    assert any(wins != few.wins for wins in others)
 
 
 def test_no_move_is_left_to_judge_where_every_game_is_over():
     report = told(Exact(ROWS), [[0, 1, 2, 4, 3, 5, 7, 6]])  # one cell is left
     assert report.wins[1:] == [0, 0] and np.isnan(report.seen[1:]).all()
     assert report.lines()[2].split() == ["2", "0", "-", "-", "-"]
+
+
+def test_diagnosis_of_no_episodes_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="episodes: 0 is below 1; give at least one episode"):
+        muzen.diagnose(tmp_path, episodes=0)
 
 
 @pytest.mark.slow
@@ -115,5 +122,3 @@ def test_diagnosis_asks_about_the_wins_of_games_without_chance(tmp_path, game, a
     assert (diagnosis.as_dict()["wins"] is not None) == asked
     if asked:
         assert diagnosis.wins == muzen.diagnose(folder, episodes=2).wins and diagnosis.wins.wins[0] > 0
-    with pytest.raises(ConfigError, match="episodes: 0 is below 1; give at least one episode"):
-        muzen.diagnose(folder, episodes=0)

@@ -137,9 +137,9 @@ class LearnConfig:
     warmup_updates: int = 100
     """Gradient steps of linear learning-rate warm-up."""
     optimizer: Literal["adam", "muon", "sgd"] = "adam"
-    """Adam; Muon, with Adam for what is no matrix; or SGD with momentum 0.9: each with decoupled weight decay."""
+    """Adam or Muon (with Adam for what is no matrix), weight decay decoupled; or SGD with momentum 0.9 and L2."""
     weight_decay: float = 1e-4
-    """Decoupled weight decay, on matrices only (not on biases and norms)."""
+    """Weight decay, on matrices only (not on biases and norms)."""
     clip_norm: float = 5.0
     """Global gradient norm above which a gradient is scaled down."""
     value_weight: float = 0.5

@@ -78,15 +78,17 @@ def _as_matrix(x: Array) -> MuonDimensionNumbers | None:
 
 
 def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:
-    """Clipping, then Muon, Adam or SGD with momentum 0.9, each with decoupled weight decay on matrices only.
+    """Clipping, then Adam or Muon with decoupled weight decay, or SGD with momentum 0.9 and L2; on matrices only.
 
     All at a learning rate of 1: `make_learn` scales what comes out.
 
-    Muon (Jordan 2024, arXiv:2502.16982) moves a matrix along its gradient's orthogonal factor; a convolution's is
-    [size size inputs, outputs]. What has one axis is Adam's. Both have Nesterov's momentum, and steps whose
-    root mean square is about the learning rate.
+    Muon (Jordan 2024; scaled by shape as in Liu et al., arXiv:2502.16982) moves a matrix along its gradient's
+    orthogonal factor; a convolution's is [size size inputs, outputs]. What has one axis is Adam's. Both have Nesterov's
+    momentum. A matrix's step has the learning rate as its root mean square, whatever its gradient's size: some four
+    times what Adam's has where gradients are noise.
 
-    Departure: weight decay leaves biases and norms alone, as AdamW recipes do; the paper does not say.
+    Departures: weight decay leaves biases and norms alone, as AdamW recipes do; MuZero's paper does not say. Heads
+    and embeddings are Muon's too, which its authors leave to Adam.
     """
 
     def matrices(parameters: Any) -> Any:
@@ -97,7 +99,6 @@ def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:
             1.0,
             eps=ADAM_EPSILON,
             weight_decay=config.weight_decay,
-            weight_decay_mask=matrices,
             adam_learning_rate=1.0,
             muon_weight_dimension_numbers=lambda parameters: jax.tree.map(_as_matrix, parameters),
             consistent_rms=1.0,

@@ -43,7 +43,7 @@ GAMES: dict[str, dict[str, Any]] = {
         "learn.samples_per_step": 8.0,
         # A 3x3 convolution sees all of this board at once: an MLP does the same, faster.
         "network.kind": "mlp",
-        "learn.optimizer": "adam",
+        "learn.optimizer": "adam",  # as other MLPs
         "network.width": 128,
         # What no good opponent lets happen must be met all the same, to be played well.
         "act.random_openings": 0.7,
@@ -55,7 +55,7 @@ GAMES: dict[str, dict[str, Any]] = {
         "network.state_scaling": "tanh",  # which moves win is learned sooner than with min-max
         # A look at each of seven moves, and enough beyond it to see the answers.
         "search.simulations": 32,
-        "search.c_scale": 0.5,
+        "search.c_scale": 0.5,  # with 0.2 policies kept a third of uniform entropy to the end
         "act.random_openings": 0.7,
         "act.opening_moves": 12,
         # Outcomes then tell who plays better, and not whose noise did less harm.
@@ -166,7 +166,8 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
         settings |= _LONG
     if len(spec.observation_shape) == 3:  # planes: a mean for each cell would hide what cells have in common
         settings["network.normalise_observations"] = False
-        # Convolutions learn in half of the gradient steps by it, each at hardly more time; small MLPs don't.
+        # Convolutions learn in half of the gradient steps by it, each at hardly more time. A small MLP's steps take
+        # half as long again, and its runs are less sure.
         settings["learn.optimizer"] = "muon"
     settings["search.max_considered"] = considered = max(2, min(16, spec.num_actions))
     if spec.chance:
