@@ -64,6 +64,14 @@ PLANTS = [
     ),
     Plant(
         23,
+        "weight decay configured and not applied by Muon",
+        "learner.py",
+        "weight_decay=config.weight_decay,\n            adam",
+        "weight_decay=0.0,\n            adam",
+        claim(LEARNER, f"{DECAY}[muon]"),
+    ),
+    Plant(
+        23,
         "weight decay configured and not applied by SGD",
         "learner.py",
         "rule = optax.chain(decay, optax.sgd(1.0, momentum=0.9))",
