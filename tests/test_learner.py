@@ -363,13 +363,16 @@ def test_weight_decay_moves_matrices_and_nothing_else(name):
 def test_muon_moves_a_matrix_along_its_gradients_orthogonal_factor_and_what_is_none_as_adam_does():
     random = np.random.default_rng(0)
     gradient = {"convolution": random.normal(size=(3, 3, 4, 8)), "linear": random.normal(size=(5, 16))}
-    gradient = {name: x.astype(np.float32) for name, x in (gradient | {"bias": np.array([0.3, -2.0])}).items()}
+    # Of one shape, and no two like each other: what is computed together stays apart.
+    gradient |= {"another": random.normal(size=(5, 16)), "bias": np.array([0.3, -2.0]), "scale": np.array([-0.1, 1, 2])}
+    gradient = {name: x.astype(np.float32) for name, x in gradient.items()}
     parameters = jax.tree.map(np.zeros_like, gradient)
     rule = make_optimizer(LearnConfig(optimizer="muon", clip_norm=1e6, weight_decay=0.0))
     change, _ = jax.jit(lambda p, g: rule.update(g, rule.init(p), p))(parameters, gradient)
     first = 1 + 0.9 * (1 - 0.9) / (1 - 0.9**2)  # Adam's first step, the momentum after it already counted in
     np.testing.assert_allclose(change["bias"], [-first, first], rtol=1e-3)
-    for name, inputs, outputs in (("convolution", 36, 8), ("linear", 5, 16)):
+    np.testing.assert_allclose(change["scale"], [first, -first, -first], rtol=1e-3)
+    for name, inputs, outputs in (("convolution", 36, 8), ("linear", 5, 16), ("another", 5, 16)):
         left, _, right = np.linalg.svd(gradient[name].reshape(inputs, outputs), full_matrices=False)
         along = left.T @ -np.asarray(change[name]).reshape(inputs, outputs) @ right.T / math.sqrt(max(inputs, outputs))
         factors = np.diag(along)

@@ -72,9 +72,54 @@ def trainable(model: NetworkModel) -> Any:
     return eqx.tree_at(lambda m: m.network, nothing, network)
 
 
-def _as_matrix(x: Array) -> MuonDimensionNumbers | None:
-    """All axes but the last together are a matrix's inputs; None: it is none."""
-    return MuonDimensionNumbers(tuple(range(x.ndim - 1)), x.ndim - 1) if x.ndim >= 2 else None
+def _shape(x: Array) -> str:
+    """Name of a matrix's shape; empty for what is none."""
+    return "x".join(map(str, x.shape)) if x.ndim >= 2 else ""
+
+
+def _by_shape(tree: Any) -> dict[str, Array]:
+    """All arrays of one shape as one, in a new first axis: [n, ...]; what has one axis or none end to end, [n]."""
+    groups: dict[str, list[Array]] = {}
+    for x in jax.tree.leaves(tree):
+        groups.setdefault(_shape(x), []).append(x)
+    return {
+        shape: jnp.stack(group) if shape else jnp.concatenate([jnp.ravel(x) for x in group])
+        for shape, group in groups.items()
+    }
+
+
+def _apart(groups: dict[str, Array], like: Any) -> Any:
+    """The tree that `_by_shape` made these groups of, its arrays shaped like those of `like`."""
+    taken = dict.fromkeys(groups, 0)
+
+    def take(x: Array) -> Array:
+        shape = _shape(x)
+        begin, size = taken[shape], 1 if shape else x.size
+        taken[shape] += size
+        return groups[shape][begin : begin + size].reshape(x.shape)
+
+    return jax.tree.map(take, like)
+
+
+def _as_matrices(groups: Any) -> Any:
+    """All axes between the first, which counts matrices, and the last are a matrix's inputs; None: there are none."""
+    return {
+        shape: MuonDimensionNumbers(tuple(range(1, x.ndim - 1)), x.ndim - 1) if shape else None
+        for shape, x in groups.items()
+    }
+
+
+def _together(rule: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`rule` on `_by_shape` of what it is given: a CPU takes longer to begin a small product than to compute it."""
+
+    def init(params: Any) -> optax.OptState:
+        return rule.init(_by_shape(params))
+
+    def update(updates: Any, state: optax.OptState, params: Any = None) -> tuple[Any, optax.OptState]:
+        changes, state = rule.update(_by_shape(updates), state, _by_shape(params))
+        return _apart(cast(dict[str, Array], changes), updates), state
+
+    return optax.GradientTransformation(init, update)
 
 
 def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:
@@ -95,13 +140,15 @@ def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:
         return jax.tree.map(lambda x: x.ndim >= 2, parameters)
 
     if config.optimizer == "muon":
-        rule = muon(
-            1.0,
-            eps=ADAM_EPSILON,
-            weight_decay=config.weight_decay,
-            adam_learning_rate=1.0,
-            muon_weight_dimension_numbers=lambda parameters: jax.tree.map(_as_matrix, parameters),
-            consistent_rms=1.0,
+        rule = _together(
+            muon(
+                1.0,
+                eps=ADAM_EPSILON,
+                weight_decay=config.weight_decay,
+                adam_learning_rate=1.0,
+                muon_weight_dimension_numbers=_as_matrices,
+                consistent_rms=1.0,
+            )
         )
     elif config.optimizer == "adam":
         rule = optax.adamw(1.0, eps=ADAM_EPSILON, weight_decay=config.weight_decay, mask=matrices)
