@@ -278,7 +278,7 @@ def leaves(model):
 
 
 # One setting for all tests that take gradient steps: each other one is seconds of compiling.
-STEPPED = replace(CONFIG, target_update=3, average_decay=0.9, warmup_updates=4, schedule="cosine")
+STEPPED = replace(CONFIG, optimizer="adam", target_update=3, average_decay=0.9, warmup_updates=4, schedule="cosine")
 
 
 @functools.cache
