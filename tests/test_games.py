@@ -24,7 +24,7 @@ from open_spiel.python.algorithms.minimax_solver import MinimaxSolver  # noqa: E
 GAME = "openspiel:pig(players=3,winscore=8,horizon=40)"
 SETTINGS = {
     "env_steps": 700,
-    "learn.optimizer": "adam",  # Muon's runs are interrupted elsewhere
+    "learn.optimizer": "muon",  # Adam's runs are interrupted elsewhere
     "act.random_steps": 100,
     "act.random_openings": 0.5,
     "act.opening_moves": 3,
@@ -94,6 +94,13 @@ def test_a_loaded_agent_plays_for_whoever_moves(run):
 def test_an_interrupted_game_run_ends_with_the_same_weights(run, tmp_path):
     muzen.train(GAME, config=small(GAME, SETTINGS), out=tmp_path / "cut", callbacks=[StopAt(400)])
     assert_same_end(muzen.resume(tmp_path / "cut").folder, run)
+
+
+def test_boards_of_convolutions_learn_by_muon_and_other_games_by_adam():
+    games = ("connect_four", "othello", "tic_tac_toe", "2048", "pig", "mancala")
+    named = [preset(f"openspiel:{game}", spec_of(f"openspiel:{game}")).learn.optimizer for game in games]
+    assert named == ["muon", "muon", "adam", "adam", "adam", "adam"]
+    assert Config("CartPole-v1").learn.optimizer == "adam"
 
 
 def test_presets_of_games_follow_from_the_game():

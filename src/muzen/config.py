@@ -136,8 +136,8 @@ class LearnConfig:
     """Learning rate over the run's environment steps."""
     warmup_updates: int = 100
     """Gradient steps of linear learning-rate warm-up."""
-    optimizer: Literal["adam", "muon", "sgd"] = "muon"
-    """Muon (with Adam for what is no matrix) or Adam, weight decay decoupled; or SGD with momentum 0.9 and L2."""
+    optimizer: Literal["adam", "muon", "sgd"] = "adam"
+    """Adam or Muon (with Adam for what is no matrix), weight decay decoupled; or SGD with momentum 0.9 and L2."""
     weight_decay: float = 1e-4
     """Weight decay, on matrices only (not on biases and norms)."""
     clip_norm: float = 5.0

@@ -66,8 +66,8 @@ PLANTS = [
         23,
         "weight decay configured and not applied by Muon",
         "learner.py",
-        "weight_decay=config.weight_decay,\n            adam",
-        "weight_decay=0.0,\n            adam",
+        "weight_decay=config.weight_decay,\n                adam",
+        "weight_decay=0.0,\n                adam",
         claim(LEARNER, f"{DECAY}[muon]"),
     ),
     Plant(
