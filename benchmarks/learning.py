@@ -19,7 +19,8 @@ import numpy as np
 
 from muzen.config import Config
 from muzen.experiment import UPDATES_PER_CALL, make_model
-from muzen.learner import Report, init_learner, loss, make_learn, make_optimizer, sample, trainable
+from muzen.learner import Report, init_learner, loss, make_learn, sample, trainable
+from muzen.optimizer import make_optimizer
 from muzen.replay import Replay, Rows
 from muzen.types import EnvSpec
 

@@ -24,8 +24,9 @@ from common import as_trained, describe, machine, parser, report, say
 from muzen.config import override
 from muzen.envs import OpenSpielSimulator
 from muzen.experiment import make_model
-from muzen.learner import make_optimizer, trainable, unroll
+from muzen.learner import trainable, unroll
 from muzen.maths.losses import binary_cross_entropy
+from muzen.optimizer import make_optimizer
 
 UNROLLED = 3
 SEQUENCES, KEPT_ASIDE = 60_000, 4_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,8 +215,6 @@ def test_a_folder_that_is_no_run_says_so(tmp_path):
 
 
 def test_another_network_does_not_load_silently(finished, tmp_path):
-    import shutil
-
     shutil.copytree(finished.folder, tmp_path / "f")
     path = tmp_path / "f" / "config.json"
     text = path.read_text().replace('"width": 16', '"width": 24')
@@ -223,6 +222,17 @@ def test_another_network_does_not_load_silently(finished, tmp_path):
     json.loads(text)
     with pytest.raises(RunDamagedError, match="of shape"):
         muzen.load(tmp_path / "f")
+
+
+def test_a_run_of_another_optimiser_is_played_and_not_resumed(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "f")
+    path = tmp_path / "f" / "config.json"
+    text = path.read_text()
+    assert '"optimizer": "adam"' in text
+    path.write_text(text.replace('"optimizer": "adam"', '"optimizer": "muon"'))
+    assert muzen.load(tmp_path / "f").env_steps > 0
+    with pytest.raises(RunDamagedError, match=r"optimiser is missing.*learn\.optimizer"):
+        muzen.resume(tmp_path / "f", env_steps=1_000)
 
 
 @pytest.mark.slow

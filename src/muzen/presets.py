@@ -2,7 +2,7 @@
 
 A named preset states only what is a matter of scale (how long to train, how far to look ahead) or of what the
 environment hides.
-How to learn is the same everywhere and stands as the defaults of `config.py`.
+How to learn is the same everywhere, but for the optimiser, and stands as the defaults of `config.py`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ GAMES: dict[str, dict[str, Any]] = {
         "learn.samples_per_step": 8.0,
         # A 3x3 convolution sees all of this board at once: an MLP does the same, faster.
         "network.kind": "mlp",
-        "learn.optimizer": "adam",  # as other MLPs
+        "learn.optimizer": "adam",  # an MLP; Muon was not compared
         "network.width": 128,
         # What no good opponent lets happen must be met all the same, to be played well.
         "act.random_openings": 0.7,
@@ -167,8 +167,8 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
         settings |= _LONG
     if len(spec.observation_shape) == 3:  # planes: a mean for each cell would hide what cells have in common
         settings["network.normalise_observations"] = False
-        # Convolutions learn in half of the gradient steps by it, each at hardly more time. A small MLP's steps take
-        # half as long again, and its runs are less sure.
+        # Convolutions learn in half of the gradient steps by it, each at hardly more time. Of three tasks with small
+        # MLPs one gained by it (docs/log.md, "Muon in place of Adam").
         settings["learn.optimizer"] = "muon"
     settings["search.max_considered"] = considered = max(2, min(16, spec.num_actions))
     if spec.chance:

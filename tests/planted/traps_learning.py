@@ -4,6 +4,7 @@ from plant import Plant, claim
 
 EXPERIMENT = "test_experiment.py"
 LEARNER = "test_learner.py"
+OPTIMIZER = "test_optimizer.py"
 LOSSES = "maths/test_losses.py"
 PRIORITIES = "maths/test_priorities.py"
 BUFFER = "replay/test_buffer.py"
@@ -57,34 +58,34 @@ PLANTS = [
     Plant(
         23,
         "weight decay configured and not applied by Adam",
-        "learner.py",
+        "optimizer.py",
         "weight_decay=config.weight_decay, mask=matrices)",
         "weight_decay=0.0, mask=matrices)",
-        claim(LEARNER, f"{DECAY}[adam]"),
+        claim(OPTIMIZER, f"{DECAY}[adam]"),
     ),
     Plant(
         23,
         "weight decay configured and not applied by Muon",
-        "learner.py",
+        "optimizer.py",
         "weight_decay=config.weight_decay,\n                adam",
         "weight_decay=0.0,\n                adam",
-        claim(LEARNER, f"{DECAY}[muon]"),
+        claim(OPTIMIZER, f"{DECAY}[muon]"),
     ),
     Plant(
         23,
         "weight decay configured and not applied by SGD",
-        "learner.py",
+        "optimizer.py",
         "rule = optax.chain(decay, optax.sgd(1.0, momentum=0.9))",
         "rule = optax.sgd(1.0, momentum=0.9)",
-        claim(LEARNER, f"{DECAY}[sgd]"),
+        claim(OPTIMIZER, f"{DECAY}[sgd]"),
     ),
     Plant(
         23,
         "weight decay of biases and norms",
-        "learner.py",
+        "optimizer.py",
         "lambda x: x.ndim >= 2, parameters",
         "lambda x: True, parameters",
-        claim(LEARNER, f"{DECAY}[adam]", f"{DECAY}[sgd]"),
+        claim(OPTIMIZER, f"{DECAY}[adam]", f"{DECAY}[sgd]"),
     ),
     Plant(
         24,

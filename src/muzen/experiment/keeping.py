@@ -138,6 +138,12 @@ def _restore_arrays(tree: Any, arrays: dict[str, np.ndarray], prefix: str, folde
         stored = arrays.get(name)
         if stored is None or stored.shape != leaf.shape:
             found = "missing" if stored is None else f"of shape {stored.shape}"
+            if ".optimizer" in name:
+                raise RunDamagedError(
+                    f"{folder}: array {name} of the optimiser is {found}, this one wants {leaf.shape}. The run was "
+                    "trained with another learn.optimizer (its config.json says which), or by a Muzen that kept it "
+                    "otherwise (its run.json says which): `muzen evaluate` and `--warm-start` still take its weights"
+                )
             raise RunDamagedError(
                 f"{folder}: array {name} is {found}, the network wants {leaf.shape}. The run was trained with another "
                 "network or other observations: pass the same network= and encodings; its config.json names network.* "

@@ -33,10 +33,11 @@ from muzen.errors import NonFiniteLossError
 from muzen.evaluate import evaluate
 from muzen.experiment.keeping import keep_weights, restore, restore_model, save
 from muzen.experiment.parts import Units, learning, make_agent, make_model, make_planner, require_resignation
-from muzen.learner import LearnerState, Report, blank, init_learner, make_learn, make_optimizer, sample
+from muzen.learner import LearnerState, Report, blank, init_learner, make_learn, sample
 from muzen.maths.schedules import visit_temperature
 from muzen.networks import NetworkModel, Normaliser
 from muzen.opponents import opponents
+from muzen.optimizer import make_optimizer
 from muzen.reanalyse import Reanalyse
 from muzen.replay import Batch, Replay, augment
 from muzen.runs import Checkpoint, Metrics, RunFolder
