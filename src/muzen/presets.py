@@ -76,7 +76,7 @@ GAMES: dict[str, dict[str, Any]] = {
     "openspiel:pig": {"env_steps": 3_000_000, "learn.samples_per_step": 4.0},
     "openspiel:2048": {
         "env_steps": 500_000,
-        "learn.optimizer": "adam",  # which its result was reached with
+        "learn.optimizer": "adam",  # its result is of Adam; Muon came to no better one
         "learn.samples_per_step": 8.0,
         "learn.discount": 0.999,
         "network.blocks": 2,  # a tile slides over three others
