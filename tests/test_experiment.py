@@ -214,25 +214,27 @@ def test_a_folder_that_is_no_run_says_so(tmp_path):
         muzen.resume(tmp_path)
 
 
+def with_setting(run: muzen.Run, folder: Path, before: str, after: str) -> Path:
+    """A copy of the run's folder whose config.json says `after` in place of `before`."""
+    shutil.copytree(run.folder, folder)
+    text = (folder / "config.json").read_text()
+    assert before in text
+    json.loads(text.replace(before, after))
+    (folder / "config.json").write_text(text.replace(before, after))
+    return folder
+
+
 def test_another_network_does_not_load_silently(finished, tmp_path):
-    shutil.copytree(finished.folder, tmp_path / "f")
-    path = tmp_path / "f" / "config.json"
-    text = path.read_text().replace('"width": 16', '"width": 24')
-    path.write_text(text)
-    json.loads(text)
+    folder = with_setting(finished, tmp_path / "f", '"width": 16', '"width": 24')
     with pytest.raises(RunDamagedError, match="of shape"):
-        muzen.load(tmp_path / "f")
+        muzen.load(folder)
 
 
 def test_a_run_of_another_optimiser_is_played_and_not_resumed(finished, tmp_path):
-    shutil.copytree(finished.folder, tmp_path / "f")
-    path = tmp_path / "f" / "config.json"
-    text = path.read_text()
-    assert '"optimizer": "adam"' in text
-    path.write_text(text.replace('"optimizer": "adam"', '"optimizer": "muon"'))
-    assert muzen.load(tmp_path / "f").env_steps > 0
+    folder = with_setting(finished, tmp_path / "f", '"optimizer": "adam"', '"optimizer": "muon"')
+    assert muzen.load(folder).env_steps > 0
     with pytest.raises(RunDamagedError, match=r"optimiser is missing.*learn\.optimizer"):
-        muzen.resume(tmp_path / "f", env_steps=1_000)
+        muzen.resume(folder, env_steps=1_000)
 
 
 @pytest.mark.slow

@@ -138,7 +138,7 @@ def _restore_arrays(tree: Any, arrays: dict[str, np.ndarray], prefix: str, folde
         stored = arrays.get(name)
         if stored is None or stored.shape != leaf.shape:
             found = "missing" if stored is None else f"of shape {stored.shape}"
-            if ".optimizer" in name:
+            if name.startswith("learner/.optimizer"):  # and not what a network of the user's calls so
                 raise RunDamagedError(
                     f"{folder}: array {name} of the optimiser is {found}, this one wants {leaf.shape}. The run was "
                     "trained with another learn.optimizer (its config.json says which), or by a Muzen that kept it "
