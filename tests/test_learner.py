@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from muzen.config import LearnConfig, NetworkConfig, ReplayConfig
+from muzen.devices import everywhere, here, mesh_of
 from muzen.learner import init_learner, loss, make_learn, trainable, unroll, value_target
 from muzen.maths.supports import CategoricalEncoding
 from muzen.networks import NetworkModel, make_network
@@ -282,11 +283,27 @@ STEPPED = replace(CONFIG, target_update=3, average_decay=0.9, warmup_updates=4, 
 
 
 @functools.cache
-def stepping(optimizer="adam", total=100):
+def stepping(optimizer="adam", total=100, mesh=None):
     """The state before the first gradient step, and what takes one."""
     config = replace(STEPPED, optimizer=optimizer)
     rule = make_optimizer(config)
-    return init_learner(make_model(), rule), make_learn(config, rule, total)
+    return init_learner(make_model(), rule), make_learn(config, rule, total, mesh)
+
+
+def test_a_batch_divided_over_devices_moves_the_weights_and_reports_as_a_whole_one_does():
+    mesh, batches = mesh_of(2), sample(filled_replay(terminated=True), STEPPED, count=3)
+    # So that the halves of a batch differ, in what is averaged and in what is no average.
+    batches = batches._replace(partial_return=batches.partial_return * np.linspace(0.1, 3, 16)[:, None, None])
+    (begun, learn), (_, divided) = stepping(), stepping(mesh=mesh)
+    whole, reports = learn(begun, batches)
+    parts, of_parts = divided(everywhere(begun, mesh), batches)
+    for name, a, b in zip(reports._fields, reports, of_parts, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6, err_msg=name)
+    for a, b in zip(leaves(here(parts.average)), leaves(whole.average), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    for leaf in jax.tree.leaves(eqx.filter(parts, eqx.is_array)):
+        first, second = (np.asarray(leaf.addressable_data(i)) for i in range(2))
+        np.testing.assert_array_equal(first, second)  # the copies never drift apart
 
 
 @pytest.mark.slow

@@ -11,13 +11,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from muzen import profile
+from muzen import devices, profile
 from muzen.actors import Plan
 from muzen.envs import OpenSpielSimulator, one_hot_past
 from muzen.errors import EnvError, SearchError
 from muzen.known_rules import KnownRules, kept_tree
-from muzen.search import search
+from muzen.search import search, xla
 from muzen.search.tree import Tree
 from muzen.types import Array, EnvSpec, Model, SearchResult, Simulator
 
@@ -53,6 +54,12 @@ class Planner:
         self.simulator, self.reuse_tree = simulator, reuse_tree
         self._initial = eqx.filter_jit(lambda model, observation, to_play: model.initial(observation, to_play))
 
+    def divides(self, roots: int, mesh: Mesh | None) -> bool:
+        """Whether a search of so many roots gains by being divided over these devices."""
+        if mesh is None or self.simulator is not None or self.path == "host" or xla.unavailable():
+            return False
+        return roots % mesh.size == 0 and roots >= devices.LEAST_ROOTS * mesh.size
+
     def search(
         self,
         model: Model,
@@ -66,6 +73,7 @@ class Planner:
         explore: bool | Array = False,
         temperature: float | Array = 1.0,
         span_floor: float | Array | None = None,
+        mesh: Mesh | None = None,
     ) -> SearchResult:
         """Search B roots.
 
@@ -82,6 +90,7 @@ class Planner:
           explore: root noise on, or its scale, one for all roots or [B]; self-play only.
           temperature: of visit counts, where the rule samples from them.
           span_floor: in place of the rule's own, environment units of value.
+          mesh: devices that the roots are divided over, the model being on each of them; see `divides`.
 
         Raises:
           SearchError: states are missing where the game's own rules are searched.
@@ -90,7 +99,8 @@ class Planner:
         searched: Any = model
         tree = None
         if self.simulator is None:
-            root = self._initial(model, np.asarray(observation), to_play)
+            observation, legal, to_play = devices.divided((np.asarray(observation), np.asarray(legal), to_play), mesh)
+            root = self._initial(model, observation, to_play)
         else:
             if states is None or any(state is None for state in states):
                 raise SearchError("states: missing; a search with the game's own rules begins at TimeStep.state")
@@ -98,7 +108,7 @@ class Planner:
             root = searched.initial(states)
             tree = kept_tree(previous, states, self.simulator) if self.reuse_tree else None
         rule = self.rule if span_floor is None else dataclasses.replace(self.rule, span_floor=jnp.float32(span_floor))
-        root = root._replace(legal=np.asarray(legal), to_play=to_play)
+        root = root._replace(legal=legal, to_play=to_play)
         return search(
             searched,
             root,
@@ -109,6 +119,7 @@ class Planner:
             temperature=temperature,
             path=self.path,
             tree=tree,
+            mesh=mesh,
         )
 
     def network_alone(self, model: Any, observation: Array) -> Callable[[], None]:

@@ -14,6 +14,7 @@ from muzen.agent import Agent
 from muzen.caches import use_compilation_cache
 from muzen.callbacks import Callback
 from muzen.config import Config, override
+from muzen.devices import mesh_of
 from muzen.diagnose import (
     Finding,
     UnrollReport,
@@ -136,6 +137,7 @@ def train(
     dotted |= {name: value for name, value in named.items() if value is not None}
     config = configure(env, config=config, overrides=dotted)
     # What is refused must not leave a folder behind.
+    mesh_of(config.devices)
     opponents(config.evaluate.opponents, config.env_id)
     make_simulator(config.search, config.env_id)
     if config.network.past_actions:

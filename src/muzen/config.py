@@ -253,6 +253,8 @@ class Config:
     """Minutes between checkpoints."""
     schedule: Literal["interleaved", "overlapped"] = "interleaved"
     """Act and learn in turn, or at once in two threads: the weights that act are then a turn older."""
+    devices: int = 1
+    """Devices that each batch to learn from, and each large search, is divided over; on a CPU its cores."""
     search: SearchConfig = field(default_factory=SearchConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     value: EncodingConfig = field(default_factory=EncodingConfig)
@@ -359,6 +361,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "env_steps": _SIZE,
         "minutes": _COUNT,
         "checkpoint_minutes": _COUNT,
+        "devices": _SIZE,
     },
 }
 """What every number of every section may be; a test asserts that none is left out."""
@@ -377,6 +380,11 @@ def validate(config: Config) -> Config:
         raise ConfigError(
             f"search.reuse_tree: true with search.model {config.search.model}; the moves that a learned model foresaw "
             "are not the real ones: use search.model rules, or false"
+        )
+    if config.learn.batch_size % config.devices:
+        raise ConfigError(
+            f"devices: {config.devices} cannot divide learn.batch_size {config.learn.batch_size} evenly; "
+            f"use a batch of {-(-config.learn.batch_size // config.devices) * config.devices}, or other devices"
         )
     if 0 < config.act.noise_steps < 1:
         raise ConfigError(

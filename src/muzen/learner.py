@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh, PartitionSpec
 
+from muzen import devices
 from muzen.config import LearnConfig
 from muzen.maths.losses import (
     binary_cross_entropy,
@@ -136,16 +139,20 @@ def _rows(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), tree)
 
 
-def loss(model: NetworkModel, target: NetworkModel, batch: Any, config: LearnConfig) -> tuple[Array, dict]:
+def loss(
+    model: NetworkModel, target: NetworkModel, batch: Any, config: LearnConfig, mesh: Mesh | None = None
+) -> tuple[Array, dict]:
     """l = Σ_k scale_k (l^policy + l^value + l^reward + l^end + l^consistency), mean over the batch.
 
     scale is 1 at the root and 1/K after it; each sequence carries its importance weight.
 
     Args:
       batch: a `replay.Batch` without its leading count axis.
+      mesh: of the program that this is part of, where `batch` is one device's.
 
     Returns:
-      The loss [] and the entries of `Report` that it knows.
+      The loss [] and the entries of `Report` that it knows; losses and entropies of this batch alone, values and
+      priorities of all devices'.
 
     Source: MuZero, arXiv:1911.08265, section 3 and appendix G; consistency: EfficientZero, arXiv:2111.00210.
     """
@@ -188,16 +195,16 @@ def loss(model: NetworkModel, target: NetworkModel, batch: Any, config: LearnCon
     }
     total = sum((weights[name] * term for name, term in terms.items()), jnp.zeros(()))
 
-    value = model.value_encoding.decode(value_logits)
-    error = (value - z_own)[:, 0]
+    value, z_root = devices.whole((model.value_encoding.decode(value_logits)[:, 0], z_own[:, 0]), mesh)
+    error = value - z_root
     facts = {f"{name}_loss": term for name, term in terms.items()}
     facts["policy_entropy"] = _entropy_share(jax.nn.softmax(policy_logits[:, 0]))
     facts["target_entropy"] = _entropy_share(batch.policy_target[:, 0])
-    facts["value_mean"] = value[:, 0].mean()
-    facts["value_target_mean"] = z_own[:, 0].mean()
-    facts["value_spread"] = jnp.diff(jnp.quantile(z_own[:, 0], jnp.array([0.05, 0.95]), axis=0), axis=0).max()
+    facts["value_mean"] = value.mean()
+    facts["value_target_mean"] = z_root.mean()
+    facts["value_spread"] = jnp.diff(jnp.quantile(z_root, jnp.array([0.05, 0.95]), axis=0), axis=0).max()
     facts["value_saturation"] = model.value_saturation(z_own)
-    facts["value_explained"] = 1 - error.var() / jnp.maximum(z_own[:, 0].var(), _LOG_FLOOR)
+    facts["value_explained"] = 1 - error.var() / jnp.maximum(z_root.var(), _LOG_FLOOR)
     facts["priority"] = jnp.abs(error).sum(-1)
     return total, facts
 
@@ -235,18 +242,23 @@ def _entropy_share(policy: Array) -> Array:
 class Learn:
     """What `make_learn` makes: `learn(state, batches) -> (state, Report)`."""
 
-    def __init__(self, program: Any, total_updates: int):
-        self._program, self._planned = program, jnp.int32(total_updates)
+    def __init__(self, program: Any, total_updates: int, mesh: Mesh | None):
+        self._program, self._mesh = program, mesh
+        self._planned = devices.everywhere(jnp.int32(total_updates), mesh)
 
     def __call__(self, state: LearnerState, batches: Any) -> tuple[LearnerState, Report]:
-        return self._program(batches, state, self._planned)
+        return self._program(devices.divided(batches, self._mesh, axis=1), state, self._planned)
 
     def compile(self, state: LearnerState, batches: Any) -> None:
         """Compile it for arguments of these shapes, which every later call must have; in any thread."""
+        batches = devices.divided(batches, self._mesh, axis=1)
+        state = devices.everywhere(state, self._mesh)
         self._program = self._program.lower(batches, state, self._planned).compile()
 
 
-def make_learn(config: LearnConfig, optimizer: optax.GradientTransformation, total_updates: int) -> Learn:
+def make_learn(
+    config: LearnConfig, optimizer: optax.GradientTransformation, total_updates: int, mesh: Mesh | None = None
+) -> Learn:
     """`learn(state, batches) -> (state, Report)`: one gradient step per entry of the batches' leading axis, in one
     XLA program, the same for every `total_updates`. Every entry of the report keeps that leading axis.
 
@@ -254,15 +266,18 @@ def make_learn(config: LearnConfig, optimizer: optax.GradientTransformation, tot
       config: losses, learning rate, averages.
       optimizer: of `make_optimizer`.
       total_updates: gradient steps of the whole run, which the learning rate is spread over.
+      mesh: devices that each batch is divided over; every one takes the whole step with the mean gradient.
     """
 
     def step(state: LearnerState, batch: Any, planned: Array) -> tuple[LearnerState, Report]:
         parameters, rest = eqx.partition(state.model, trainable(state.model))
 
         def objective(p: Any) -> tuple[Array, dict]:
-            return loss(eqx.combine(p, rest), state.target, batch, config)
+            return loss(eqx.combine(p, rest), state.target, batch, config, mesh)
 
-        (total, facts), gradient = jax.value_and_grad(objective, has_aux=True)(parameters)
+        answer = jax.value_and_grad(objective, has_aux=True)(parameters)
+        priority = answer[0][1].pop("priority")
+        (total, facts), gradient = devices.mean(answer, mesh)
         norm = optax.tree.norm(gradient)
         change, optimizer_state = optimizer.update(gradient, state.optimizer, parameters)
         rate = learning_rate(config, state.updates, planned)
@@ -273,7 +288,7 @@ def make_learn(config: LearnConfig, optimizer: optax.GradientTransformation, tot
         target = _where(copy, model, state.target)
         average = _average(model, state.average, updates, config.average_decay)
         clipped = (norm > config.clip_norm).astype(jnp.float32)
-        report = Report(loss=total, gradient_norm=norm, clipped=clipped, **facts)
+        report = Report(loss=total, gradient_norm=norm, clipped=clipped, priority=priority, **facts)
         return LearnerState(cast(NetworkModel, model), target, average, optimizer_state, updates), report
 
     @eqx.filter_jit
@@ -284,10 +299,14 @@ def make_learn(config: LearnConfig, optimizer: optax.GradientTransformation, tot
             new, report = step(eqx.combine(carry, static), batch, planned)
             return eqx.partition(new, eqx.is_array)[0], report
 
-        dynamic, reports = jax.lax.scan(body, dynamic, batches)
+        steps = partial(jax.lax.scan, body)
+        if mesh is not None:
+            alike, parts = PartitionSpec(), PartitionSpec(None, devices.AXIS)
+            steps = jax.shard_map(steps, mesh=mesh, in_specs=(alike, parts), out_specs=alike, check_vma=False)
+        dynamic, reports = steps(dynamic, batches)
         return eqx.combine(dynamic, static), reports
 
-    return Learn(learn, total_updates)
+    return Learn(learn, total_updates, mesh)
 
 
 def _where(condition: Array, chosen: Any, other: Any) -> Any:

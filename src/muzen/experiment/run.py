@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from muzen import profile
+from muzen import devices, profile
 from muzen.actors import Plan, Rollout
 from muzen.agent import Agent
 from muzen.caches import use_compilation_cache
@@ -84,6 +84,7 @@ class Experiment:
     ):
         self.clock = profile.Clock()
         use_compilation_cache()
+        self.mesh = devices.mesh_of(config.devices)
         self.config, self.folder, self.make_env = config, folder, make_env
         self.callbacks = list(callbacks)
         self.rollout = Rollout(
@@ -110,8 +111,9 @@ class Experiment:
         )
         optimizer = make_optimizer(learn)
         model = make_model(config, self.spec, network, value_encoding, reward_encoding)
-        self.learner = init_learner(model, optimizer)
-        self._learn = make_learn(learn, optimizer, self.total_updates)
+        self.learner = devices.everywhere(init_learner(model, optimizer), self.mesh)
+        self._acting: tuple[Any, Any] = (None, None)  # the averaged weights as learned, and on one device
+        self._learn = make_learn(learn, optimizer, self.total_updates, self.mesh)
         per_turn = config.act.environments * learn.samples_per_step / learn.batch_size
         self.updates_per_call = int(np.clip(round(per_turn), 1, UPDATES_PER_CALL))
         act = config.act
@@ -167,8 +169,9 @@ class Experiment:
     ) -> Plan:
         fraction = min(1.0, self.env_steps / self.config.env_steps)
         search = self.config.search
+        mesh = self.mesh if self.planner.divides(len(observation), self.mesh) else None
         return self.planner.plan(
-            self.learner.average,
+            self.acting() if mesh is None else self.learner.average,
             observation,
             legal,
             to_play,
@@ -184,6 +187,15 @@ class Experiment:
         """Reanalysis: what the latest weights make of stored positions, without noise."""
         key = jax.random.fold_in(jax.random.fold_in(self.key, 4), self.turn)
         return self._plan(key, observation, legal, to_play, states)
+
+    def acting(self) -> NetworkModel:
+        """The averaged weights, on one device."""
+        average = self.learner.average
+        if self.mesh is None:
+            return average
+        if self._acting[0] is not average:
+            self._acting = average, devices.here(average)
+        return self._acting[1]
 
     def blindness(self) -> float:
         """1 while the value explains nothing of the returns, 0 once it explains all of their variance."""
@@ -240,7 +252,7 @@ class Experiment:
         now = self.rollout
         key, explore = jax.random.split(self.key, len(now)), self.exploration()
         search = partial(self._plan, key, now.observation, now.legal, now.to_play, now.states, explore=explore)
-        return profile.network_share(search, self.planner.network_alone(self.learner.average, now.observation))
+        return profile.network_share(search, self.planner.network_alone(self.acting(), now.observation))
 
     def act(self) -> int:
         """One decision in every environment; returns the environment steps taken."""
@@ -544,7 +556,7 @@ class Experiment:
 
     def agent(self) -> Agent:
         """The agent as it stands, with evaluation's simulations."""
-        return make_agent(self.config, self.spec, self.learner.average, self.env_steps, self.span_floor())
+        return make_agent(self.config, self.spec, self.acting(), self.env_steps, self.span_floor())
 
 
 @jax.jit

@@ -1,0 +1,78 @@
+"""Several devices for one run: a batch is divided over them, and each has all weights. On a CPU they are its cores.
+
+XLA's CPU backend works on one convolution's gradient with one core, however many there are. Cores that JAX shows as
+devices of their own each take a part of the batch instead; on GPUs the same program divides it over those.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from muzen.errors import ConfigError
+
+AXIS = "devices"
+# Of a search with fewer roots a device, starting the parts and waiting for the last of them takes longer than it saves.
+LEAST_ROOTS = 32
+
+
+def mesh_of(count: int) -> Mesh | None:
+    """`count` devices in a row, or None where there is nothing to divide.
+
+    Raises:
+      ConfigError: JAX has fewer, and being started already it makes no more.
+    """
+    if count == 1:
+        return None
+    if (jax.config.jax_num_cpu_devices or 0) < count:  # pyright: ignore[reportAttributeAccessIssue]
+        with contextlib.suppress(RuntimeError):  # too late: then there are as many as there are
+            jax.config.update("jax_num_cpu_devices", count)
+    if len(jax.devices()) < count:
+        cpu = jax.default_backend() == "cpu"
+        why = "started before this run: train in a process of its own, or set JAX_NUM_CPU_DEVICES first" if cpu else ""
+        raise ConfigError(
+            f"devices: {count}, but JAX has {len(jax.devices())} here{', ' + why if why else ''}; or use 1"
+        )
+    return Mesh(np.array(jax.devices()[:count]), (AXIS,))
+
+
+def divided(tree: Any, mesh: Mesh | None, axis: int = 0) -> Any:
+    """Arrays with `axis` divided over the devices; as they are without a mesh.
+
+    Every device must get as much: the axis is a multiple of their number.
+    """
+    if mesh is None:
+        return tree
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS)))
+
+
+def everywhere(tree: Any, mesh: Mesh | None) -> Any:
+    """Array leaves copied to each device; as they are without a mesh."""
+    if mesh is None:
+        return tree
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    return eqx.combine(jax.device_put(arrays, NamedSharding(mesh, PartitionSpec())), rest)
+
+
+def here(tree: Any) -> Any:
+    """What `everywhere` copied, on the first device alone, without copying it again."""
+    return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
+
+
+def mean(tree: Any, mesh: Mesh | None) -> Any:
+    """Inside a divided program: the mean over the devices of float32 arrays, in one exchange."""
+    if mesh is None:
+        return tree
+    flat, restored = ravel_pytree(tree)
+    return restored(jax.lax.pmean(flat, AXIS))
+
+
+def whole(tree: Any, mesh: Mesh | None) -> Any:
+    """Inside a divided program: [B / devices, ...] parts put together again, [B, ...] on each device."""
+    return tree if mesh is None else jax.lax.all_gather(tree, AXIS, tiled=True)

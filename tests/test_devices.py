@@ -1,0 +1,99 @@
+"""Runs divided over devices: the same bits from one run to the next, and the same learning as on one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from small_runs import StopAt, assert_same_end, small, table
+
+import muzen
+from muzen.agent import Planner
+from muzen.devices import LEAST_ROOTS, everywhere, here, mesh_of
+from muzen.errors import ConfigError
+from muzen.search import Gumbel
+
+slow = pytest.mark.slow  # a run or more
+SHORT = {"env_steps": 320, "devices": 2, "replay__priority_alpha": 0.6}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, frequent_reports) -> muzen.Run:
+    return muzen.train("CartPole-v1", config=small(**SHORT), out=tmp_path_factory.mktemp("run") / "a")
+
+
+@slow
+def test_a_divided_run_cut_in_two_ends_with_the_same_bytes(finished, frequent_reports, tmp_path):
+    stopped = muzen.train("CartPole-v1", config=small(**SHORT), out=tmp_path / "b", callbacks=[StopAt(200)])
+    assert stopped.stopped == "test"
+    assert_same_end(muzen.resume(tmp_path / "b").folder, finished)
+
+
+@slow
+@pytest.mark.parametrize("schedule", ["interleaved", "overlapped"])
+def test_a_divided_run_learns_as_one_on_a_single_device_does(schedule, frequent_reports, tmp_path):
+    """Up to the order of sums, which acting does not see in the first steps: its temperature hides it."""
+    rows = []
+    for count in (1, 2):
+        config = small(**SHORT | {"devices": count, "schedule": schedule, "env_steps": 128})
+        rows.append(table(muzen.train("CartPole-v1", config=config, out=tmp_path / str(count)).folder))
+    assert len(rows[0]) == len(rows[1]) > 0
+    for one, two in zip(*rows, strict=True):
+        assert one.keys() == two.keys()
+        for name, value in one.items():
+            assert two[name] == pytest.approx(value, rel=0.02, abs=1e-3), name
+
+
+@slow
+def test_a_divided_run_is_played_on_one_device(finished):
+    again = muzen.evaluate(finished.folder, episodes=3, seed=finished.config.evaluate.seed)
+    assert again["returns"] == finished.evaluation["returns"]
+    assert all(
+        len(x.devices()) == 1 for x in jax.tree.leaves(muzen.load(finished.folder).model) if hasattr(x, "devices")
+    )
+
+
+def test_only_searches_with_many_roots_are_divided():
+    planner, mesh = Planner(Gumbel(), 4), mesh_of(2)
+    assert planner.divides(2 * LEAST_ROOTS, mesh)
+    assert not planner.divides(2 * LEAST_ROOTS - 2, mesh)
+    assert not planner.divides(2 * LEAST_ROOTS + 1, mesh)
+    assert not planner.divides(2 * LEAST_ROOTS, None)
+    assert not Planner(Gumbel(), 4, path="host").divides(2 * LEAST_ROOTS, mesh)
+
+
+def test_weights_everywhere_are_the_same_weights_here():
+    there = everywhere({"a": np.arange(3.0, dtype=np.float32), "name": "b"}, mesh_of(2))
+    assert len(there["a"].devices()) == 2
+    assert here(there)["a"].devices() == {jax.devices()[0]}
+    np.testing.assert_array_equal(here(there)["a"], np.arange(3.0))
+
+
+def test_a_batch_that_cannot_be_divided_evenly_is_refused_with_one_that_can():
+    with pytest.raises(ConfigError, match=r"devices: 3 cannot divide learn\.batch_size 32 evenly.*a batch of 33"):
+        small(devices=3)
+
+
+def test_more_devices_than_there_are_is_refused_and_leaves_no_folder(tmp_path):
+    with pytest.raises(ConfigError, match=r"devices: 4, but JAX has 2 here, started before this run.*or use 1"):
+        muzen.train("CartPole-v1", config=small(devices=4), out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+START = """
+import jax, muzen
+from muzen.devices import mesh_of
+assert mesh_of(1) is None
+print(mesh_of(3).size, len(jax.devices()))
+"""
+
+
+@slow
+def test_a_process_that_has_not_started_jax_gets_as_many_devices_as_it_asks_for():
+    environment = {name: x for name, x in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    done = subprocess.run([sys.executable, "-c", START], capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout.split() == ["3", "3"], done.stderr
