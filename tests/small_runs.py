@@ -20,6 +20,7 @@ from muzen.runs import Checkpoint, read_metrics
 
 SMALL = {
     "env_steps": 640,
+    "devices": 1,  # compiles sooner
     "act.environments": 4,
     "act.random_steps": 64,
     "act.noise_steps": 10,

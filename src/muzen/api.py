@@ -14,7 +14,7 @@ from muzen.agent import Agent
 from muzen.caches import use_compilation_cache
 from muzen.callbacks import Callback
 from muzen.config import Config, override
-from muzen.devices import mesh_of
+from muzen.devices import available, mesh_of
 from muzen.diagnose import (
     Finding,
     UnrollReport,
@@ -26,7 +26,15 @@ from muzen.diagnose import (
 )
 from muzen.errors import ConfigError, RunDamagedError
 from muzen.evaluate import evaluate as play_episodes
-from muzen.experiment import SPAN_FLOOR, Experiment, make_agent, make_model, make_simulator, restore_model
+from muzen.experiment import (
+    SPAN_FLOOR,
+    Experiment,
+    choose_devices,
+    make_agent,
+    make_model,
+    make_simulator,
+    restore_model,
+)
 from muzen.opponents import opponents
 from muzen.presets import preset
 from muzen.profile import EVALUATION, breakdown
@@ -137,7 +145,9 @@ def train(
     dotted |= {name: value for name, value in named.items() if value is not None}
     config = configure(env, config=config, overrides=dotted)
     # What is refused must not leave a folder behind.
-    mesh_of(config.devices)
+    count = choose_devices(config, lambda: envs.spec_of(env).observation_shape, network)
+    mesh_of(count)
+    config = override(config, {"devices": count})
     opponents(config.evaluate.opponents, config.env_id)
     make_simulator(config.search, config.env_id)
     if config.network.past_actions:
@@ -181,6 +191,10 @@ def resume(
     opened = RunFolder.open(Path(folder))
     budget = {name: v for name, v in {"env_steps": env_steps, "minutes": minutes}.items() if v is not None}
     config = override(opened.config, budget)
+    count = max(config.devices, 1)  # 0 in runs from before a batch could be divided
+    there = available(count)
+    fewer = [] if there == count else [f"devices: {count} when the run began, JAX has {there} now"]
+    config = override(config, {"devices": count if not fewer else 1})
     with opened.lock():
         experiment = Experiment(
             config,
@@ -191,7 +205,7 @@ def resume(
             reward_encoding=reward_encoding,
             callbacks=callbacks,
         )
-        differs = opened.differences() + experiment.restore()
+        differs = opened.differences() + fewer + experiment.restore()
         if budget:
             opened.write_config(config)
         if differs:

@@ -253,8 +253,9 @@ class Config:
     """Minutes between checkpoints."""
     schedule: Literal["interleaved", "overlapped"] = "interleaved"
     """Act and learn in turn, or at once in two threads: the weights that act are then a turn older."""
-    devices: int = 1
-    """Devices that each batch to learn from, and each large search, is divided over; on a CPU its cores."""
+    devices: int = 0
+    """Devices that each batch to learn from, and each large search, is divided over; on a CPU its cores. 0: two cores
+    for the built-in convolutions, where there are two, and otherwise one; the run keeps which."""
     search: SearchConfig = field(default_factory=SearchConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     value: EncodingConfig = field(default_factory=EncodingConfig)
@@ -361,7 +362,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "env_steps": _SIZE,
         "minutes": _COUNT,
         "checkpoint_minutes": _COUNT,
-        "devices": _SIZE,
+        "devices": _COUNT,
     },
 }
 """What every number of every section may be; a test asserts that none is left out."""
@@ -381,7 +382,7 @@ def validate(config: Config) -> Config:
             f"search.reuse_tree: true with search.model {config.search.model}; the moves that a learned model foresaw "
             "are not the real ones: use search.model rules, or false"
         )
-    if config.learn.batch_size % config.devices:
+    if config.learn.batch_size % max(config.devices, 1):
         raise ConfigError(
             f"devices: {config.devices} cannot divide learn.batch_size {config.learn.batch_size} evenly; "
             f"use a batch of {-(-config.learn.batch_size // config.devices) * config.devices}, or other devices"

@@ -16,29 +16,44 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from muzen.errors import ConfigError
+from muzen.machine import usable_cores
 
 AXIS = "devices"
 # Of a search with fewer roots a device, starting the parts and waiting for the last of them takes longer than it saves.
 LEAST_ROOTS = 32
 
 
+def available(count: int) -> int:
+    """`count`, or how many devices JAX has if those are fewer; of a CPU it makes as many, unless it has started."""
+    if (jax.config.jax_num_cpu_devices or 0) < count:  # pyright: ignore[reportAttributeAccessIssue]
+        with contextlib.suppress(RuntimeError):  # too late: then there are as many as there are
+            jax.config.update("jax_num_cpu_devices", count)
+    return min(count, len(jax.devices()))
+
+
+def worth_dividing(batch_size: int) -> int:
+    """Devices that convolutions are best divided over: two cores of a CPU, where there are as many; more, and
+    accelerators, have not been measured."""
+    if usable_cores() < 2 or batch_size % 2:
+        return 1
+    count = available(2)  # before anything that starts JAX
+    return count if jax.default_backend() == "cpu" else 1
+
+
 def mesh_of(count: int) -> Mesh | None:
     """`count` devices in a row, or None where there is nothing to divide.
 
     Raises:
-      ConfigError: JAX has fewer, and being started already it makes no more.
+      ConfigError: JAX has fewer.
     """
-    if count == 1:
+    if count < 2:
         return None
-    if (jax.config.jax_num_cpu_devices or 0) < count:  # pyright: ignore[reportAttributeAccessIssue]
-        with contextlib.suppress(RuntimeError):  # too late: then there are as many as there are
-            jax.config.update("jax_num_cpu_devices", count)
-    if len(jax.devices()) < count:
-        cpu = jax.default_backend() == "cpu"
-        why = "started before this run: train in a process of its own, or set JAX_NUM_CPU_DEVICES first" if cpu else ""
-        raise ConfigError(
-            f"devices: {count}, but JAX has {len(jax.devices())} here{', ' + why if why else ''}; or use 1"
-        )
+    there = available(count)
+    if there < count:
+        why = f"JAX has {there} here"
+        if jax.default_backend() == "cpu":
+            why += ", started before this run: train in a process of its own, or set JAX_NUM_CPU_DEVICES first"
+        raise ConfigError(f"devices: {count}, but {why}; or use 1")
     return Mesh(np.array(jax.devices()[:count]), (AXIS,))
 
 

@@ -60,7 +60,7 @@ class Progress(Callback):
         """Says what runs, where, on what device; opens the display."""
         config, self.folder = run.config, run.folder.path
         self._last_line = self.clock()
-        facts = [config.env_id, f"seed {config.seed}", f"{config.env_steps:,} environment steps", _device()]
+        facts = [config.env_id, f"seed {config.seed}", f"{config.env_steps:,} environment steps", _device(config.devices)]
         self._print(Text(" · ".join(facts), style="bold"))
         self._print(Text(f"run folder: {self.folder}", style="dim"))
         self._print(Text(run.replay.describe(), style="dim"))
@@ -170,8 +170,9 @@ class Progress(Callback):
         self.console.print(text, soft_wrap=not self.console.is_terminal)
 
 
-def _device() -> str:
+def _device(count: int) -> str:
     import jax  # loaded by now; not worth a second to whoever only asks for --help
 
     device = jax.devices()[0]
-    return device.device_kind if device.platform != "cpu" else "cpu"
+    kind = device.device_kind if device.platform != "cpu" else "cpu"
+    return kind if count < 2 else f"{count} x {kind}"

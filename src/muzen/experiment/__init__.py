@@ -5,13 +5,14 @@ checkpoint holds of it.
 """
 
 from muzen.experiment.keeping import SPAN_FLOOR, restore_model
-from muzen.experiment.parts import make_agent, make_model, make_simulator
+from muzen.experiment.parts import choose_devices, make_agent, make_model, make_simulator
 from muzen.experiment.run import UPDATES_PER_CALL, Experiment
 
 __all__ = [
     "SPAN_FLOOR",
     "UPDATES_PER_CALL",
     "Experiment",
+    "choose_devices",
     "make_agent",
     "make_model",
     "make_simulator",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import equinox as eqx
@@ -12,10 +13,11 @@ import jax.numpy as jnp
 
 from muzen.agent import Agent, Planner
 from muzen.config import ActConfig, Config, LearnConfig, SearchConfig
+from muzen.devices import worth_dividing
 from muzen.envs import OpenSpielSimulator
 from muzen.errors import ConfigError, EnvError
 from muzen.maths.supports import CategoricalEncoding, make_encoding
-from muzen.networks import Network, NetworkModel, check_network, make_network
+from muzen.networks import Network, NetworkModel, check_network, is_convolutional, make_network
 from muzen.replay import Statistics
 from muzen.search import Gumbel, Puct
 from muzen.types import EnvSpec, Simulator
@@ -52,6 +54,21 @@ def require_resignation(config: ActConfig, spec: EnvSpec) -> None:
         raise ConfigError(
             f"act.resign_below: {config.resign_below:g}, but {spec.id} is no zero-sum game of two players; use 0"
         )
+
+
+def choose_devices(config: Config, observation_shape: Callable[[], tuple[int, ...]], network: Any) -> int:
+    """How many devices a new run is divided over.
+
+    Args:
+      config: its settings.
+      observation_shape: tells the shape of one observation; not called where that decides nothing.
+      network: the user's own, or None.
+    """
+    if config.devices:
+        return config.devices
+    if network is not None or config.network.kind == "mlp" or not is_convolutional(config.network, observation_shape()):
+        return 1
+    return worth_dividing(config.learn.batch_size)
 
 
 def learning(config: Config) -> LearnConfig:
