@@ -60,7 +60,12 @@ class Progress(Callback):
         """Says what runs, where, on what device; opens the display."""
         config, self.folder = run.config, run.folder.path
         self._last_line = self.clock()
-        facts = [config.env_id, f"seed {config.seed}", f"{config.env_steps:,} environment steps", _device(config.devices)]
+        facts = [
+            config.env_id,
+            f"seed {config.seed}",
+            f"{config.env_steps:,} environment steps",
+            _device(config.devices),
+        ]
         self._print(Text(" · ".join(facts), style="bold"))
         self._print(Text(f"run folder: {self.folder}", style="dim"))
         self._print(Text(run.replay.describe(), style="dim"))
