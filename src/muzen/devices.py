@@ -1,7 +1,8 @@
 """Several devices for one run: a batch is divided over them, and each has all weights. On a CPU they are its cores.
 
 XLA's CPU backend works on one convolution's gradient with one core, however many there are. Cores that JAX shows as
-devices of their own each take a part of the batch instead. The same program divides it over GPUs (not run on several yet).
+devices of their own each take a part of the batch instead. The same program divides it over GPUs; on several of them it
+has not been run yet.
 """
 
 from __future__ import annotations
