@@ -52,21 +52,29 @@ def test_an_overlapped_divided_run_learns_as_one_on_a_single_device_does(frequen
 
 
 @slow
-def test_a_divided_run_is_played_on_one_device(finished):
-    again = muzen.evaluate(finished.folder, episodes=3, seed=finished.config.evaluate.seed)
+def test_a_divided_run_is_played_divided_and_on_one_device_alike(finished, monkeypatch):
+    config = finished.config.evaluate
+    again = muzen.evaluate(finished.folder, episodes=config.episodes, seed=config.seed)
     assert again["returns"] == finished.evaluation["returns"]
-    assert all(
-        len(x.devices()) == 1 for x in jax.tree.leaves(muzen.load(finished.folder).model) if hasattr(x, "devices")
-    )
+    states = np.random.default_rng(0).normal(size=(2 * LEAST_ROOTS, 4)).astype(np.float32)
+    found = []
+    for there in (2, 1):
+        monkeypatch.setattr("muzen.api.available", lambda count, there=there: there)
+        agent = muzen.load(finished.folder)
+        assert agent.planner.divides(len(states)) == (there == 2)
+        legal, to_play = np.ones((len(states), 2), bool), np.zeros(len(states), np.int32)
+        found.append(agent.planner.plan(agent.model, states, legal, to_play, jax.random.key(0)))
+    np.testing.assert_allclose(found[0].value, found[1].value, rtol=1e-3, atol=1e-3)
+    assert (found[0].action == found[1].action).mean() > 0.95
 
 
 def test_only_searches_with_many_roots_are_divided():
-    planner, mesh = Planner(Gumbel(), 4), mesh_of(2)
-    assert planner.divides(2 * LEAST_ROOTS, mesh)
-    assert not planner.divides(2 * LEAST_ROOTS - 2, mesh)
-    assert not planner.divides(2 * LEAST_ROOTS + 1, mesh)
-    assert not planner.divides(2 * LEAST_ROOTS, None)
-    assert not Planner(Gumbel(), 4, path="host").divides(2 * LEAST_ROOTS, mesh)
+    planner = Planner(Gumbel(), 4, mesh=mesh_of(2))
+    assert planner.divides(2 * LEAST_ROOTS)
+    assert not planner.divides(2 * LEAST_ROOTS - 2)
+    assert not planner.divides(2 * LEAST_ROOTS + 1)
+    assert not Planner(Gumbel(), 4).divides(2 * LEAST_ROOTS)
+    assert not Planner(Gumbel(), 4, path="host", mesh=mesh_of(2)).divides(2 * LEAST_ROOTS)
 
 
 def test_weights_everywhere_are_the_same_weights_here():

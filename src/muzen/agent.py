@@ -38,6 +38,7 @@ class Planner:
       path: "xla", "host", or "auto" for whichever the machine supports.
       simulator: a game's own rules to plan with, the network only judging; None plans in the learned model.
       reuse_tree: with a simulator, go on from the tree that a search is given as `previous`.
+      mesh: devices that a search in the learned model is divided over, where it has roots enough.
     """
 
     def __init__(
@@ -48,17 +49,30 @@ class Planner:
         path: SearchPath = "auto",
         simulator: Simulator | None = None,
         reuse_tree: bool = False,
+        mesh: Mesh | None = None,
     ):
         self.rule, self.simulations, self.root_value = rule, simulations, root_value
         self.path: SearchPath = path
-        self.simulator, self.reuse_tree = simulator, reuse_tree
+        self.simulator, self.reuse_tree, self.mesh = simulator, reuse_tree, mesh
+        self._copies: dict[
+            bool, tuple[Any, Any]
+        ] = {}  # the last model asked for and its copy: one device's, all of them
         self._initial = eqx.filter_jit(lambda model, observation, to_play: model.initial(observation, to_play))
 
-    def divides(self, roots: int, mesh: Mesh | None) -> bool:
-        """Whether a search of so many roots gains by being divided over these devices."""
-        if mesh is None or self.simulator is not None or self.path == "host" or xla.unavailable():
+    def divides(self, roots: int) -> bool:
+        """Whether a search of so many roots is divided over the devices."""
+        if self.mesh is None or self.simulator is not None or self.path == "host" or xla.unavailable():
             return False
-        return roots % mesh.size == 0 and roots >= devices.LEAST_ROOTS * mesh.size
+        return roots % self.mesh.size == 0 and roots >= devices.LEAST_ROOTS * self.mesh.size
+
+    def _copied(self, model: Any, everywhere: bool) -> Any:
+        """The model where a search needs it; copied once, for as long as the same one is asked for."""
+        if self.mesh is None:
+            return model
+        if self._copies.get(everywhere, (None, None))[0] is not model:
+            copy = devices.everywhere(model, self.mesh) if everywhere else devices.here(model)
+            self._copies[everywhere] = model, copy
+        return self._copies[everywhere][1]
 
     def search(
         self,
@@ -73,7 +87,6 @@ class Planner:
         explore: bool | Array = False,
         temperature: float | Array = 1.0,
         span_floor: float | Array | None = None,
-        mesh: Mesh | None = None,
     ) -> SearchResult:
         """Search B roots.
 
@@ -90,21 +103,21 @@ class Planner:
           explore: root noise on, or its scale, one for all roots or [B]; self-play only.
           temperature: of visit counts, where the rule samples from them.
           span_floor: in place of the rule's own, environment units of value.
-          mesh: devices that the roots are divided over, the model being on each of them; see `divides`.
 
         Raises:
           SearchError: states are missing where the game's own rules are searched.
         """
         to_play = np.asarray(to_play, np.int32)
-        searched: Any = model
+        mesh = self.mesh if self.divides(len(to_play)) else None
+        searched: Any = self._copied(model, mesh is not None)
         tree = None
         if self.simulator is None:
             observation, legal, to_play = devices.divided((np.asarray(observation), np.asarray(legal), to_play), mesh)
-            root = self._initial(model, observation, to_play)
+            root = self._initial(searched, observation, to_play)
         else:
             if states is None or any(state is None for state in states):
                 raise SearchError("states: missing; a search with the game's own rules begins at TimeStep.state")
-            searched = KnownRules(self.simulator, model, getattr(model, "gamma", 1.0))
+            searched = KnownRules(self.simulator, searched, getattr(model, "gamma", 1.0))
             root = searched.initial(states)
             tree = kept_tree(previous, states, self.simulator) if self.reuse_tree else None
         rule = self.rule if span_floor is None else dataclasses.replace(self.rule, span_floor=jnp.float32(span_floor))
@@ -125,8 +138,8 @@ class Planner:
     def network_alone(self, model: Any, observation: Array) -> Callable[[], None]:
         """A function that makes a search's inferences for [B, ...] observations, and nothing else; see `profile`."""
         if self.simulator is None:
-            return partial(profile.inferences, model, jnp.asarray(observation), self.simulations)
-        rules, to_play = KnownRules(self.simulator, model), np.zeros(len(observation), np.int32)
+            return partial(profile.inferences, self._copied(model, False), jnp.asarray(observation), self.simulations)
+        rules, to_play = KnownRules(self.simulator, self._copied(model, False)), np.zeros(len(observation), np.int32)
 
         def judge() -> None:
             for _ in range(self.simulations):

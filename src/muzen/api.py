@@ -283,9 +283,10 @@ def load(
         span_floor = float(arrays[SPAN_FLOOR]) if SPAN_FLOOR in arrays else span_floor
     spec = spec_from_dict(saved.state["spec"], opened.path)
     use_compilation_cache()
+    mesh = mesh_of(available(max(config.devices, 1)))
     model = make_model(config, spec, network, value_encoding, reward_encoding)
     model = restore_model(model, arrays, opened.path)
-    return make_agent(config, spec, model, env_steps, span_floor)
+    return make_agent(config, spec, model, env_steps, span_floor, mesh)
 
 
 def spec_from_dict(data: Any, folder: Path) -> EnvSpec:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from muzen.agent import Agent, Planner
 from muzen.config import ActConfig, Config, LearnConfig, SearchConfig
@@ -142,17 +143,21 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
     return model
 
 
-def make_planner(config: SearchConfig, spec: EnvSpec, simulations: int, span_floor: float = 0.0) -> Planner:
+def make_planner(
+    config: SearchConfig, spec: EnvSpec, simulations: int, span_floor: float = 0.0, mesh: Mesh | None = None
+) -> Planner:
     """The search as the settings ask for it; the span floor is in environment units of value, see `Experiment`."""
     rule = dataclasses.replace(make_rule(config), span_floor=span_floor)
     simulator = make_simulator(config, spec.id)
-    return Planner(rule, simulations, config.root_value, simulator=simulator, reuse_tree=config.reuse_tree)
+    return Planner(rule, simulations, config.root_value, simulator=simulator, reuse_tree=config.reuse_tree, mesh=mesh)
 
 
-def make_agent(config: Config, spec: EnvSpec, model: NetworkModel, env_steps: int, span_floor: float) -> Agent:
+def make_agent(
+    config: Config, spec: EnvSpec, model: NetworkModel, env_steps: int, span_floor: float, mesh: Mesh | None
+) -> Agent:
     """A greedy agent from weights and settings."""
     simulations = config.evaluate.simulations or config.search.simulations
-    planner = make_planner(config.search, spec, simulations, span_floor)
+    planner = make_planner(config.search, spec, simulations, span_floor, mesh)
     return Agent(model, planner, spec, env_steps, config.evaluate.max_steps)
 
 

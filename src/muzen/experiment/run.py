@@ -84,7 +84,7 @@ class Experiment:
     ):
         self.clock = profile.Clock()
         use_compilation_cache()
-        self.mesh = devices.mesh_of(config.devices)
+        mesh = devices.mesh_of(config.devices)
         self.config, self.folder, self.make_env = config, folder, make_env
         self.callbacks = list(callbacks)
         self.rollout = Rollout(
@@ -100,7 +100,7 @@ class Experiment:
         require_resignation(config.act, self.spec)
         self.symmetries = getattr(self.rollout.envs[0], "symmetries", ())
         self.opponents = opponents(config.evaluate.opponents, config.env_id)
-        self.planner = make_planner(config.search, self.spec, config.search.simulations)
+        self.planner = make_planner(config.search, self.spec, config.search.simulations, mesh=mesh)
         self.replay = Replay(self.spec, config.replay, config.act.environments, config.seed)
         self.reanalyse = Reanalyse(
             self.replay, config.reanalyse.positions_per_step, config.reanalyse.batch_size, self.planner.simulator
@@ -111,9 +111,8 @@ class Experiment:
         )
         optimizer = make_optimizer(learn)
         model = make_model(config, self.spec, network, value_encoding, reward_encoding)
-        self.learner = devices.everywhere(init_learner(model, optimizer), self.mesh)
-        self._acting: tuple[Any, Any] = (None, None)  # the averaged weights as learned, and on one device
-        self._learn = make_learn(learn, optimizer, self.total_updates, self.mesh)
+        self.learner = devices.everywhere(init_learner(model, optimizer), mesh)
+        self._learn = make_learn(learn, optimizer, self.total_updates, mesh)
         per_turn = config.act.environments * learn.samples_per_step / learn.batch_size
         self.updates_per_call = int(np.clip(round(per_turn), 1, UPDATES_PER_CALL))
         act = config.act
@@ -169,9 +168,8 @@ class Experiment:
     ) -> Plan:
         fraction = min(1.0, self.env_steps / self.config.env_steps)
         search = self.config.search
-        mesh = self.mesh if self.planner.divides(len(observation), self.mesh) else None
         return self.planner.plan(
-            self.acting() if mesh is None else self.learner.average,
+            self.learner.average,
             observation,
             legal,
             to_play,
@@ -187,15 +185,6 @@ class Experiment:
         """Reanalysis: what the latest weights make of stored positions, without noise."""
         key = jax.random.fold_in(jax.random.fold_in(self.key, 4), self.turn)
         return self._plan(key, observation, legal, to_play, states)
-
-    def acting(self) -> NetworkModel:
-        """The averaged weights, on one device."""
-        average = self.learner.average
-        if self.mesh is None:
-            return average
-        if self._acting[0] is not average:
-            self._acting = average, devices.here(average)
-        return self._acting[1]
 
     def blindness(self) -> float:
         """1 while the value explains nothing of the returns, 0 once it explains all of their variance."""
@@ -252,7 +241,7 @@ class Experiment:
         now = self.rollout
         key, explore = jax.random.split(self.key, len(now)), self.exploration()
         search = partial(self._plan, key, now.observation, now.legal, now.to_play, now.states, explore=explore)
-        return profile.network_share(search, self.planner.network_alone(self.acting(), now.observation))
+        return profile.network_share(search, self.planner.network_alone(self.learner.average, now.observation))
 
     def act(self) -> int:
         """One decision in every environment; returns the environment steps taken."""
@@ -556,7 +545,8 @@ class Experiment:
 
     def agent(self) -> Agent:
         """The agent as it stands, with evaluation's simulations."""
-        return make_agent(self.config, self.spec, self.acting(), self.env_steps, self.span_floor())
+        model, mesh = self.learner.average, self.planner.mesh
+        return make_agent(self.config, self.spec, model, self.env_steps, self.span_floor(), mesh)
 
 
 @jax.jit
