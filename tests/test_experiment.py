@@ -429,13 +429,14 @@ def test_a_signal_checkpoints_then_leaves(tmp_path, number):
 
 
 @pytest.mark.slow
-def test_kill_at_any_moment_leaves_a_run_that_resumes_to_the_same_bytes(finished, tmp_path):
+@pytest.mark.parametrize("most", [4, pytest.param(20, marks=pytest.mark.long)])
+def test_kill_at_any_moment_leaves_a_run_that_resumes_to_the_same_bytes(most, finished, tmp_path):
     folder = tmp_path / "run"
     process = start(folder, resume=False)
     wait_for_checkpoint(folder, process)
-    rng = random.Random(0)
+    rng = random.Random(most)
     kills = 0
-    for _ in range(20):
+    for _ in range(most):
         try:
             process.communicate(timeout=rng.uniform(0.0, 1.5) + (6.0 if kills else 0.0))
             break

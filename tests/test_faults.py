@@ -106,6 +106,7 @@ def test_a_run_whose_disk_filled_up_twice_ends_with_the_same_bytes(whole, room, 
     assert_same_end(tmp_path / "run", whole)
 
 
+@pytest.mark.long
 def test_a_run_whose_disk_fills_up_at_any_time_ends_with_the_same_bytes(whole, room, tmp_path):
     for i, shares in enumerate(np.random.default_rng(0).uniform(0.0, 0.3, (3, 5))):
         assert filled_up(tmp_path / str(i), [1e-5, *shares], room) >= 5
@@ -244,7 +245,7 @@ def test_a_shorter_table_and_a_missing_evaluation_can_be_borne(halfway, tmp_path
     assert main(["plot", str(folder)]) == 0
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_byte_changed_anywhere_is_an_error_of_muzen_or_harmless(halfway, tmp_path, data):
     folder = tmp_path / "run"

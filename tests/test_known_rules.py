@@ -85,7 +85,7 @@ def mirrored_once(states):
 @both_rules
 @pytest.mark.parametrize(
     ("chosen", "count"),
-    [(mirrored_once, 627), (list, 4520)],
+    [(mirrored_once, 627), pytest.param(list, 4520, marks=pytest.mark.long)],
     ids=["one-of-each-turn", "all"],
 )
 def test_search_finds_a_minimax_move_in_every_position_of_tic_tac_toe(rule, chosen, count):

@@ -347,7 +347,14 @@ def test_a_gradient_step_compiled_beforehand_is_the_same_to_the_bit_and_for_its_
         early(begun, jax.tree.map(lambda x: x[:1], batches))
 
 
-@pytest.mark.parametrize("name", ["adam", *(pytest.param(name, marks=pytest.mark.slow) for name in ("muon", "sgd"))])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "adam",
+        pytest.param("muon", marks=pytest.mark.slow),
+        pytest.param("sgd", marks=[pytest.mark.slow, pytest.mark.long]),
+    ],
+)
 def test_each_gradient_step_is_as_long_as_the_schedule_says(name):
     batches, moved = sample(filled_replay(terminated=True), STEPPED), {}
     for updates, total in ((0, 12), (3, 12), (8, 12), (8, 1_000), (12, 12)):

@@ -54,9 +54,8 @@ class Planner:
         self.rule, self.simulations, self.root_value = rule, simulations, root_value
         self.path: SearchPath = path
         self.simulator, self.reuse_tree, self.mesh = simulator, reuse_tree, mesh
-        self._copies: dict[
-            bool, tuple[Any, Any]
-        ] = {}  # the last model asked for and its copy: one device's, all of them
+        # The last model asked for and its copy, on one device (False) and on all (True).
+        self._copies: dict[bool, tuple[Any, Any]] = {}
         self._initial = eqx.filter_jit(lambda model, observation, to_play: model.initial(observation, to_play))
 
     def divides(self, roots: int) -> bool:

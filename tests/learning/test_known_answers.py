@@ -34,7 +34,7 @@ def true_unroll(task: Tabular, actions: np.ndarray, gamma: float) -> tuple[np.nd
     return reward, discount, real
 
 
-@pytest.mark.parametrize("scale", [1.0, 1000.0, 0.001])
+@pytest.mark.parametrize("scale", [1.0, 1000.0, pytest.param(0.001, marks=pytest.mark.long)])
 def test_a_tabular_task_is_learned_to_its_exact_solution_in_any_currency(scale, tmp_path):
     task = TASK.scaled(scale)
     agent, q = learned(task.maker(), tmp_path / "run", FIRST_STEPS).agent(), task.optimal(GAMMA)
@@ -64,6 +64,7 @@ CORRIDORS = {
 }
 
 
+@pytest.mark.long
 def test_a_reward_far_beyond_n_steps_is_learned_by_bootstrapping_and_only_by_it(tmp_path, monkeypatch):
     task = corridors(LENGTH)
     exact, right = task.optimal(LONG).max(1), np.arange(2, 1 + 2 * LENGTH, 2)
@@ -95,6 +96,7 @@ def test_what_a_time_limit_cuts_off_is_not_lost(tmp_path):
     assert ended.value[0] < 0.8 / (1 - GAMMA)
 
 
+@pytest.mark.long
 def test_what_an_environment_hides_is_learned_from_what_was_done(tmp_path):
     task, length = patience(4), 4
     settings = {"env_steps": 2_500, "act.random_steps": 500, "learn.discount": GAMMA, "network.past_actions": length}
@@ -143,6 +145,7 @@ PIG = {
 ROUGHLY = 0.2
 
 
+@pytest.mark.long
 def test_a_game_of_chance_is_learned_to_its_expected_values_whoever_moves_next(tmp_path):
     """Half of all rolls end the turn: what a roll is worth is a mean over positions of both players."""
     pytest.importorskip("pyspiel")

@@ -35,9 +35,9 @@ SHAPES = [Shape(24, 2, 30, 2)]
 MORE_SHAPES = [
     Shape(1, 3, 17),
     Shape(16, 5, 40, 1, 3, 4),
+    Shape(32, 4, 64, 2, 1, 3),
     Shape(12, 19, 33),
     Shape(40, 4, 1),
-    Shape(32, 4, 64, 2, 1, 3),
     Shape(7, 6, 150, 2, 5),
     Shape(5, 18, 200, 1, None, 1),
     Shape(3, 82, 100, 2, 4),
@@ -193,7 +193,11 @@ def test_visits_weights_and_values_are_those_of_mctx(rule, shape):
 
 @pytest.mark.slow
 @by_rule
-@pytest.mark.parametrize("shape", MORE_SHAPES, ids=lambda shape: "-".join(map(str, shape)))
+@pytest.mark.parametrize(
+    "shape",
+    [*MORE_SHAPES[:3], *(pytest.param(shape, marks=pytest.mark.long) for shape in MORE_SHAPES[3:])],
+    ids=lambda shape: "-".join(map(str, shape)),
+)
 def test_visits_weights_and_values_are_those_of_mctx_on_other_shapes(rule, shape):
     sweep(rule, shape, examples=40)
 
