@@ -51,6 +51,7 @@ TRAPS = {
     38: "chance averaged over what cannot be averaged, or taken for granted",
     39: "past actions of another episode, or in another order",
     40: "a board is turned, and not all that goes with it",
+    41: "a batch divided over devices is not learned from as a whole",
 }
 
 # What of a trap cannot be planted, and why.

@@ -396,4 +396,20 @@ PLANTS = [
         "progress = jnp.clip((updates - warmup) / 1, 0.0, 1.0)",
         claim("maths/test_schedules.py", "test_learning_rate_warms_up_then_falls_to_zero_on_a_cosine"),
     ),
+    Plant(
+        41,
+        "each device steps by the gradient of its own part",
+        "devices.py",
+        "return restored(jax.lax.pmean(flat, AXIS))",
+        "return restored(flat)",
+        claim("test_learner.py", "test_a_batch_divided_over_devices_moves_the_weights_and_reports_as_a_whole_one_does"),
+    ),
+    Plant(
+        41,
+        "a device's report is of the values of its own part",
+        "devices.py",
+        "jax.lax.all_gather(tree, AXIS, tiled=True)",
+        "jax.tree.map(lambda x: x.repeat(mesh.size, 0), tree)",
+        claim("test_learner.py", "test_a_batch_divided_over_devices_moves_the_weights_and_reports_as_a_whole_one_does"),
+    ),
 ]

@@ -285,7 +285,7 @@ PLANTS = [
         11,
         "the environment's mask does not reach search",
         "agent.py",
-        "root._replace(legal=np.asarray(legal), to_play=",
+        "root._replace(legal=legal, to_play=",
         "root._replace(to_play=",
         claim("test_agent.py", "test_search_is_given_the_legal_actions_and_the_player_that_the_environment_names"),
     ),

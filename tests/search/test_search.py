@@ -42,7 +42,7 @@ def assert_same(first, second):
 
 
 @all_rules
-@few
+@settings(max_examples=8)  # each calls a program for every simulation
 @given(tables)
 def test_both_paths_give_the_same_answer(rule, table):
     xla, host = (plan(table, ROOTS, rule, explore=True, path=path) for path in ("xla", "host"))
