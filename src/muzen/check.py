@@ -349,16 +349,13 @@ def _uses(spec: EnvSpec, config: Config | None) -> tuple[str, ...]:
         shape = "{} planes of {} x {}".format(*spec.observation_shape)
     convolutions, mlp = f"convolutions, {network.channels} channels", f"MLP, width {network.width}"
     kind = convolutions if is_convolutional(network, spec.observation_shape) else mlp
-    blocks = f"{network.blocks} residual block{'s' * (network.blocks != 1)}"
-    if network.representation_blocks not in (0, network.blocks):
-        blocks += f", {network.representation_blocks} in the representation"
     seen = "one-hot" if spec.discrete_observation else "normalised" if network.normalise_observations else "as they are"
     if (past := network.past_actions) > 0:
         seen += f"; beside them the last {f'{past} actions' if past > 1 else 'action'}, one-hot"
     return (
         f"settings      {source}; {settings.env_steps:,} environment steps",
         f"observation   {shape}, {seen}",
-        f"network       {kind}, {blocks}",
+        f"network       {kind}, {network.blocks} residual block{'s' * (network.blocks != 1)}",
         f"value         {_encoding(settings.value, spec)}",
         f"reward        {_encoding(settings.reward, spec)}",
         f"search        {search.rule}, {search.simulations} simulations over {spec.num_actions} actions",

@@ -73,8 +73,6 @@ class NetworkConfig:
     """Planes of the hidden state of a residual network."""
     blocks: int = 1
     """Residual blocks in representation and dynamics, each."""
-    representation_blocks: int = 0
-    """Residual blocks in the representation, which a search asks once; 0: as many as network.blocks."""
     norm: bool = True
     """LayerNorm before each activation."""
     activation: Literal["relu", "silu"] = "relu"
@@ -307,13 +305,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "temperature": _COUNT,
         "temperature_end": _COUNT,
     },
-    NetworkConfig: {
-        "width": _SIZE,
-        "channels": _SIZE,
-        "blocks": _COUNT,
-        "representation_blocks": _COUNT,
-        "past_actions": Range(0, 1000),
-    },
+    NetworkConfig: {"width": _SIZE, "channels": _SIZE, "blocks": _COUNT, "past_actions": Range(0, 1000)},
     EncodingConfig: {"bins": Range(3, 10_001), "limit": _COUNT, "hl_sigma": _POSITIVE},
     LearnConfig: {
         "samples_per_step": _POSITIVE,

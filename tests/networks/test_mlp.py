@@ -94,12 +94,12 @@ def test_one_key_gives_one_network():
 @pytest.mark.parametrize(
     "config",
     [
-        NetworkConfig(width=8, norm=norm, activation=activation, state_scaling=scaling, **blocks)
+        NetworkConfig(width=8, norm=norm, activation=activation, state_scaling=scaling, blocks=blocks)
         for norm, activation, scaling, blocks in [
-            (True, "relu", "minmax", {}),
-            (False, "silu", "tanh", {"blocks": 2}),
-            (True, "silu", "tanh", {"representation_blocks": 2}),
-            (False, "relu", "minmax", {"blocks": 3}),
+            (True, "relu", "minmax", 1),
+            (False, "silu", "tanh", 2),
+            (True, "silu", "tanh", 1),
+            (False, "relu", "minmax", 3),
         ]
     ],
 )

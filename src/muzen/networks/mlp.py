@@ -59,14 +59,15 @@ class MLPNetwork(Heads, eqx.Module):
         def layer(inputs: int) -> Layer:
             return Layer(inputs, width, norm=norm, activation=name, random=random)
 
-        def blocks(count: int) -> tuple[ResidualBlock, ...]:
-            return tuple(ResidualBlock(width, norm=norm, activation=name, random=random) for _ in range(count))
+        def blocks() -> tuple[ResidualBlock, ...]:
+            make = (ResidualBlock(width, norm=norm, activation=name, random=random) for _ in range(config.blocks))
+            return tuple(make)
 
         self.entry = layer(math.prod(observation_shape))
-        self.representation_blocks = blocks(config.representation_blocks or config.blocks)
+        self.representation_blocks = blocks()
         # Deviation 1, as strong as what the state itself contributes: the action must show from the start.
         self.action_embedding = Linear(num_actions, width, random=random, scale=math.sqrt(num_actions)).weight
-        self.dynamics_blocks = blocks(config.blocks)
+        self.dynamics_blocks = blocks()
         self._make_heads(
             width,
             num_actions,

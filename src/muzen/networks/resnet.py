@@ -208,20 +208,20 @@ class ResNetwork(Heads, eqx.Module):
         random, width, channels = generator(key), config.width, config.channels
         planes, height, across = observation_shape
 
-        def blocks(count: int) -> tuple[PlaneBlock, ...]:
-            return tuple(PlaneBlock(config, random) for _ in range(count))
+        def blocks() -> tuple[PlaneBlock, ...]:
+            return tuple(PlaneBlock(config, random) for _ in range(config.blocks))
 
         self.shape, self.actions = (planes, height, across), num_actions
         mapped = not directions and action_planes(observation_shape, num_actions) is not None
         self.entry = PlaneLayer(planes, channels, 3, config, random)
-        self.representation_blocks = blocks(config.representation_blocks or config.blocks)
+        self.representation_blocks = blocks()
         # Two planes of a move: where it goes, and ones all over the board for a pass.
         self.action_entry = PlaneLayer(channels + 2 * mapped, channels, 3, config, random)
         self.action_embedding = None
         if not mapped:
             unit = Linear(num_actions, channels, random=random, scale=math.sqrt(num_actions))
             self.action_embedding = unit.weight
-        self.dynamics_blocks = blocks(config.blocks)
+        self.dynamics_blocks = blocks()
         self._make_heads(
             width,
             num_actions,
