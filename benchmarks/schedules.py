@@ -20,10 +20,9 @@ import common
 from muzen.runs import read_metrics
 
 WAYS = {
-    "interleaved": [],
-    "overlapped": ["--schedule", "overlapped"],
+    "interleaved": ["--devices", "1"],
+    "overlapped": ["--devices", "1", "--schedule", "overlapped"],
     "divided": ["--devices", "2"],
-    "both": ["--schedule", "overlapped", "--devices", "2"],
 }
 # Environment steps of a run; rows of the metrics table are 500 apart.
 STEPS = {"CartPole-v1": 3_000, "LunarLander-v3": 6_000, "openspiel:connect_four": 1_600}

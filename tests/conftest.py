@@ -40,9 +40,8 @@ def pytest_configure(config):
 
     `-m slow` and `-m hours`, which run for longer, have what users have. XLA reads this when JAX's backend starts.
     """
-    if (
-        config.option.markexpr.startswith(("slow", "hours")) or "XLA_FLAGS" in os.environ
-    ):  # a worker's are its controller's
+    # A worker's flags are its controller's.
+    if config.option.markexpr.startswith(("slow", "hours")) or "XLA_FLAGS" in os.environ:
         return
     start = [sys.executable, "-c", "import jax; jax.devices()"]
     for flags in (" ".join(UNOPTIMISED), UNOPTIMISED[0]):

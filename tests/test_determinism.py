@@ -145,7 +145,6 @@ print(hashlib.sha256(b"".join(x.tobytes() for x in weights(run.folder))).hexdige
 """
 
 
-@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a process cannot choose its processors here")
 def test_runs_with_the_same_recorded_threads_end_with_the_same_bytes_however_they_were_limited(tmp_path):
     ends: dict[int, str] = {}

@@ -15,10 +15,11 @@ from small_runs import StopAt, assert_same_end, small, table
 import muzen
 from muzen.agent import Planner
 from muzen.config import Config, override
-from muzen.devices import LEAST_ROOTS, everywhere, here, mesh_of
+from muzen.devices import LEAST_ROOTS, everywhere, here, mesh_of, worth_dividing
 from muzen.errors import ConfigError
 from muzen.experiment import choose_devices
 from muzen.machine import usable_cores
+from muzen.runs import RunFolder
 from muzen.search import Gumbel
 
 slow = pytest.mark.slow  # a run or more
@@ -38,17 +39,24 @@ def test_a_divided_run_cut_in_two_ends_with_the_same_bytes(finished, frequent_re
 
 
 @slow
-def test_an_overlapped_divided_run_learns_as_one_on_a_single_device_does(frequent_reports, tmp_path):
-    """Up to the order of sums, which changes no action in the first steps."""
-    rows = []
+def test_a_divided_run_of_a_board_game_learns_as_one_on_a_single_device_does(frequent_reports, tmp_path):
+    """Up to the order of sums, which changes no move in the first steps."""
+    rows, board = [], {"network__kind": "resnet", "network__channels": 8, "evaluate__curve_points": 0}
     for count in (1, 2):
-        config = small(**SHORT | {"devices": count, "schedule": "overlapped", "env_steps": 128})
-        rows.append(table(muzen.train("CartPole-v1", config=config, out=tmp_path / str(count)).folder))
+        config = small("openspiel:tic_tac_toe", **SHORT | board | {"devices": count, "env_steps": 128})
+        rows.append(table(muzen.train("openspiel:tic_tac_toe", config=config, out=tmp_path / str(count)).folder))
     assert len(rows[0]) == len(rows[1]) > 0
     for one, two in zip(*rows, strict=True):
-        assert one.keys() == two.keys()
+        assert one.keys() == two.keys() and one["updates"] > 0
         for name, value in one.items():
             assert two[name] == pytest.approx(value, rel=0.02, abs=1e-3), name
+
+
+def test_a_divided_run_is_not_overlapped():
+    with pytest.raises(
+        ConfigError, match=r"devices: 2 with schedule overlapped.*use schedule interleaved, or devices 1"
+    ):
+        small(devices=2, schedule="overlapped")
 
 
 @slow
@@ -90,7 +98,8 @@ def test_a_batch_that_cannot_be_divided_evenly_is_refused_with_one_that_can():
 
 
 def test_more_devices_than_there_are_is_refused_and_leaves_no_folder(tmp_path):
-    with pytest.raises(ConfigError, match=r"devices: 4, but JAX has 2 here, started before this run.*or use 1"):
+    jax.devices()  # it has started
+    with pytest.raises(ConfigError, match=r"devices: 4, but JAX has 2 here; train in a process of its own.*use 1"):
         muzen.train("CartPole-v1", config=small(devices=4), out=tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
@@ -106,6 +115,7 @@ def test_more_devices_than_there_are_is_refused_and_leaves_no_folder(tmp_path):
         ({"learn.batch_size": 33}, None, 2, 1),
         ({"devices": 4}, None, 2, 4),
         ({"env_id": "CartPole-v1"}, None, 2, 1),
+        ({"schedule": "overlapped"}, None, 2, 1),
     ],
 )
 def test_what_is_left_open_divides_convolutions_over_two_cores(settings, network, cores, expected, monkeypatch):
@@ -119,21 +129,41 @@ def test_what_is_left_open_divides_convolutions_over_two_cores(settings, network
 def test_a_run_resumed_with_fewer_devices_says_so_and_goes_on_with_one(finished, tmp_path, monkeypatch):
     folder = shutil.copytree(finished.folder, tmp_path / "a")
     monkeypatch.setattr("muzen.api.available", lambda count: 1)
-    with pytest.warns(UserWarning, match="devices: 2 when the run began, JAX has 1 now"):
+    with pytest.warns(UserWarning, match="devices: 2 when the run began, JAX has 1 now, so one is used"):
         assert muzen.resume(folder, env_steps=400).config.devices == 1
+    assert RunFolder.open(folder).config.devices == 2, "it would go on with one for good"
 
 
 START = """
-import jax, muzen
-from muzen.devices import mesh_of, worth_dividing
-assert mesh_of(1) is None
-print(worth_dividing(128), mesh_of(2).size, len(jax.devices()))
+import warnings, jax, muzen
+from muzen.devices import available, mesh_of, worth_dividing
+warnings.simplefilter("ignore")
+{before}
+assert mesh_of(1) is None and available(1) == 1
+print(worth_dividing(128), available(3), len(jax.devices()))
 """
 
 
 @slow
 @pytest.mark.skipif(usable_cores() < 2, reason="there is one core")
-def test_a_process_that_has_not_started_jax_gets_as_many_devices_as_it_asks_for():
-    environment = {name: x for name, x in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
-    done = subprocess.run([sys.executable, "-c", START], capture_output=True, text=True, env=environment, check=False)
-    assert done.stdout.split() == ["2", "2", "2"], done.stderr
+@pytest.mark.parametrize(
+    ("before", "variables", "expected"),
+    [
+        ("", {}, "2 2 2"),
+        ("jax.devices()", {}, "1 1 1"),
+        ("", {"JAX_NUM_CPU_DEVICES": "1"}, "1 1 1"),
+        ("", {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}, "2 3 8"),
+    ],
+)
+def test_jax_is_asked_for_devices_before_it_starts_and_only_where_nobody_has_said_how_many(before, variables, expected):
+    environment = {name: x for name, x in os.environ.items() if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")}
+    command = [sys.executable, "-c", START.format(before=before)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment | variables, check=False)
+    assert done.stdout.strip() == expected, done.stderr
+
+
+def test_a_default_that_comes_too_late_to_use_two_cores_says_so(monkeypatch):
+    monkeypatch.setattr("muzen.devices.usable_cores", lambda: 2)
+    monkeypatch.setattr("muzen.devices.available", lambda count: 1)
+    with pytest.warns(UserWarning, match="JAX has started with one device.*JAX_NUM_CPU_DEVICES=2"):
+        assert worth_dividing(128) == 1

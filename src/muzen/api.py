@@ -193,11 +193,11 @@ def resume(
     config = override(opened.config, budget)
     count = max(config.devices, 1)  # 0 in runs from before a batch could be divided
     there = available(count)
-    fewer = [] if there == count else [f"devices: {count} when the run began, JAX has {there} now"]
-    config = override(config, {"devices": count if not fewer else 1})
+    fewer = [] if there == count else [f"devices: {count} when the run began, JAX has {there} now, so one is used"]
+    used = override(config, {"devices": count if not fewer else 1})
     with opened.lock():
         experiment = Experiment(
-            config,
+            used,
             opened,
             _maker(envs.named_again(env, config.env_id), config.network.past_actions),
             network=network,

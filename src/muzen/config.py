@@ -255,7 +255,8 @@ class Config:
     """Act and learn in turn, or at once in two threads: the weights that act are then a turn older."""
     devices: int = 0
     """Devices that each batch to learn from, and each large search, is divided over; on a CPU its cores. 0: two cores
-    for the built-in convolutions, where there are two, and otherwise one; the run keeps which."""
+    for the built-in convolutions, where JAX runs on a CPU with two and has not started with fewer devices, and
+    otherwise one; the run keeps which. Only with the schedule interleaved."""
     search: SearchConfig = field(default_factory=SearchConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     value: EncodingConfig = field(default_factory=EncodingConfig)
@@ -385,7 +386,15 @@ def validate(config: Config) -> Config:
     if config.learn.batch_size % max(config.devices, 1):
         raise ConfigError(
             f"devices: {config.devices} cannot divide learn.batch_size {config.learn.batch_size} evenly; "
-            f"use a batch of {-(-config.learn.batch_size // config.devices) * config.devices}, or other devices"
+            f"use a batch of {-(-config.learn.batch_size // config.devices) * config.devices}, other devices, or 0 to "
+            "let Muzen choose"
+        )
+    if config.devices > 1 and config.schedule == "overlapped":
+        # While a search holds one of XLA's threads, half of a gradient step waits in the other for the half behind it;
+        # after a minute XLA ends the process.
+        raise ConfigError(
+            f"devices: {config.devices} with schedule overlapped; dividing fills the cores that overlapping would: "
+            "use schedule interleaved, or devices 1"
         )
     if 0 < config.act.noise_steps < 1:
         raise ConfigError(

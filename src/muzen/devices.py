@@ -8,6 +8,8 @@ has not been run yet.
 from __future__ import annotations
 
 import contextlib
+import os
+import warnings
 from typing import Any
 
 import equinox as eqx
@@ -25,20 +27,36 @@ LEAST_ROOTS = 32
 
 
 def available(count: int) -> int:
-    """`count`, or how many devices JAX has if those are fewer; of a CPU it makes as many, unless it has started."""
-    if (jax.config.jax_num_cpu_devices or 0) < count:  # pyright: ignore[reportAttributeAccessIssue]
+    """`count`, or how many devices JAX has if those are fewer. Starts JAX, where `count` is above 1.
+
+    Of a CPU, JAX makes as many as it is asked for before it starts; a number that the user has set stays.
+    """
+    if count < 2:
+        return 1
+    chosen = jax.config.jax_num_cpu_devices  # pyright: ignore[reportAttributeAccessIssue]
+    if chosen < 1 and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):  # too late: then there are as many as there are
             jax.config.update("jax_num_cpu_devices", count)
     return min(count, len(jax.devices()))
 
 
 def worth_dividing(batch_size: int) -> int:
-    """Devices that convolutions are best divided over: two cores of a CPU, where there are as many; more, and
-    accelerators, have not been measured."""
+    """Devices that convolutions are best divided over: two cores of a CPU, where there are as many.
+
+    More, and accelerators, have not been measured. Warns where JAX has started with one device too early.
+    """
     if usable_cores() < 2 or batch_size % 2:
         return 1
     count = available(2)  # before anything that starts JAX
-    return count if jax.default_backend() == "cpu" else 1
+    if jax.default_backend() != "cpu":
+        return 1
+    if count < 2:
+        warnings.warn(
+            "JAX has started with one device, so that convolutions are learned on one core: to use two, train in a "
+            "process of its own, or set JAX_NUM_CPU_DEVICES=2 first; devices=1 says that one is meant",
+            stacklevel=2,
+        )
+    return count
 
 
 def mesh_of(count: int) -> Mesh | None:
@@ -51,17 +69,18 @@ def mesh_of(count: int) -> Mesh | None:
         return None
     there = available(count)
     if there < count:
-        why = f"JAX has {there} here"
+        more = ""
         if jax.default_backend() == "cpu":
-            why += ", started before this run: train in a process of its own, or set JAX_NUM_CPU_DEVICES first"
-        raise ConfigError(f"devices: {count}, but {why}; or use 1")
+            more = "train in a process of its own, which JAX has not started in, or set JAX_NUM_CPU_DEVICES first; or "
+        raise ConfigError(f"devices: {count}, but JAX has {there} here; {more}use 1, or 0 to let Muzen choose")
     return Mesh(np.array(jax.devices()[:count]), (AXIS,))
 
 
 def divided(tree: Any, mesh: Mesh | None, axis: int = 0) -> Any:
     """Arrays with `axis` divided over the devices; as they are without a mesh.
 
-    Every device must get as much: the axis is a multiple of their number.
+    Raises:
+      ValueError: the axis is no multiple of their number.
     """
     if mesh is None:
         return tree

@@ -36,7 +36,6 @@ def test_two_processes_share_the_compiling_and_the_next_one_compiles_nothing(tmp
     assert loaded(tmp_path, before="xla._compiling_elsewhere = None") == ALL_LOADED
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_what_the_other_process_did_not_get_done_is_compiled_here(tmp_path):
     assert loaded(tmp_path, before="sys.executable = shutil.which('false') or 'none'") == COMPILED_HERE

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from muzen import devices
 from muzen.errors import RunDamagedError
 from muzen.known_rules import packed, unpacked
 from muzen.networks import NetworkModel
@@ -76,7 +77,9 @@ def restore(run: Experiment) -> list[str]:
     """
     saved = Checkpoint(run.folder.path).load()
     state = saved.state
-    run.learner = _restore_arrays(run.learner, saved.arrays, "learner/", run.folder.path)
+    # Where they will stay: arrays that move after the first gradient step have it compiled twice.
+    learner = _restore_arrays(run.learner, saved.arrays, "learner/", run.folder.path)
+    run.learner = devices.everywhere(learner, run.planner.mesh)
     run.normaliser.mean, run.normaliser.m2 = saved.arrays["normaliser/mean"], saved.arrays["normaliser/m2"]
     run.normaliser.count = state["normaliser_count"]
     for name in _COUNTERS:

@@ -67,7 +67,9 @@ def choose_devices(config: Config, observation_shape: Callable[[], tuple[int, ..
     """
     if config.devices:
         return config.devices
-    if network is not None or config.network.kind == "mlp" or not is_convolutional(config.network, observation_shape()):
+    if network is not None or config.network.kind == "mlp" or config.schedule == "overlapped":
+        return 1
+    if not is_convolutional(config.network, observation_shape()):
         return 1
     return worth_dividing(config.learn.batch_size)
 

@@ -545,7 +545,7 @@ class Experiment:
 
     def agent(self) -> Agent:
         """The agent as it stands, with evaluation's simulations."""
-        model, mesh = self.learner.average, self.planner.mesh
+        model, mesh = devices.here(self.learner.average), self.planner.mesh
         return make_agent(self.config, self.spec, model, self.env_steps, self.span_floor(), mesh)
 
 

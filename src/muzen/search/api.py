@@ -77,7 +77,8 @@ def search(
         host path, eagerly. The visits that it kept come on top of `simulations`, and a root that it kept is as the
         model saw it then, whatever `root` says. Sequential halving divides the new simulations only.
       mesh: devices in a row, B a multiple of their number: each searches its part of the roots, with the same noise as
-        without it, and the results lie there. On the path "xla" only.
+        without it. Roots are divided over them or on no device yet, the model is on each of them, and the results lie
+        divided. On the path "xla" only.
 
     Returns:
       `SearchResult`. A root without a legal action, which only a traced call lets through, gets policy 0, action
