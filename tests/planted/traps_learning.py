@@ -216,10 +216,8 @@ PLANTS = [
         27,
         "resume restarts the optimiser, learning rate and moments",
         "experiment/keeping.py",
-        'run.learner = _restore_arrays(run.learner, saved.arrays, "learner/", run.folder.path)',
-        "fresh = run.learner.optimizer\n"
-        '    run.learner = _restore_arrays(run.learner, saved.arrays, "learner/", run.folder.path)\n'
-        "    run.learner = run.learner._replace(optimizer=fresh)",
+        "run.learner = devices.everywhere(learner, run.mesh)",
+        "run.learner = devices.everywhere(learner._replace(optimizer=run.learner.optimizer), run.mesh)",
         claim(EXPERIMENT, STANDS, CUT),
     ),
     Plant(

@@ -84,7 +84,7 @@ class Experiment:
     ):
         self.clock = profile.Clock()
         use_compilation_cache()
-        mesh = devices.mesh_of(config.devices)
+        self.mesh = devices.mesh_of(config.devices)
         self.config, self.folder, self.make_env = config, folder, make_env
         self.callbacks = list(callbacks)
         self.rollout = Rollout(
@@ -100,7 +100,7 @@ class Experiment:
         require_resignation(config.act, self.spec)
         self.symmetries = getattr(self.rollout.envs[0], "symmetries", ())
         self.opponents = opponents(config.evaluate.opponents, config.env_id)
-        self.planner = make_planner(config.search, self.spec, config.search.simulations, mesh=mesh)
+        self.planner = make_planner(config.search, self.spec, config.search.simulations, mesh=self.mesh)
         self.replay = Replay(self.spec, config.replay, config.act.environments, config.seed)
         self.reanalyse = Reanalyse(
             self.replay, config.reanalyse.positions_per_step, config.reanalyse.batch_size, self.planner.simulator
@@ -111,8 +111,8 @@ class Experiment:
         )
         optimizer = make_optimizer(learn)
         model = make_model(config, self.spec, network, value_encoding, reward_encoding)
-        self.learner = devices.everywhere(init_learner(model, optimizer), mesh)
-        self._learn = make_learn(learn, optimizer, self.total_updates, mesh)
+        self.learner = devices.everywhere(init_learner(model, optimizer), self.mesh)
+        self._learn = make_learn(learn, optimizer, self.total_updates, self.mesh)
         per_turn = config.act.environments * learn.samples_per_step / learn.batch_size
         self.updates_per_call = int(np.clip(round(per_turn), 1, UPDATES_PER_CALL))
         act = config.act
@@ -545,8 +545,8 @@ class Experiment:
 
     def agent(self) -> Agent:
         """The agent as it stands, with evaluation's simulations."""
-        model, mesh = devices.here(self.learner.average), self.planner.mesh
-        return make_agent(self.config, self.spec, model, self.env_steps, self.span_floor(), mesh)
+        model = devices.here(self.learner.average)
+        return make_agent(self.config, self.spec, model, self.env_steps, self.span_floor(), self.mesh)
 
 
 @jax.jit
