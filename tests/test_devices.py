@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -16,14 +17,15 @@ import muzen
 from muzen.agent import Planner
 from muzen.config import Config, override
 from muzen.devices import LEAST_ROOTS, everywhere, here, mesh_of, worth_dividing
+from muzen.envs import make
 from muzen.errors import ConfigError
-from muzen.experiment import choose_devices
+from muzen.experiment import Experiment, choose_devices
 from muzen.machine import usable_cores
 from muzen.runs import RunFolder
 from muzen.search import Gumbel
 
 slow = pytest.mark.slow  # a run or more
-SHORT = {"env_steps": 320, "devices": 2, "replay__priority_alpha": 0.6}
+SHORT = {"env_steps": 320, "devices": 2, "replay__priority_alpha": 0.6, "learn__unroll_steps": 1}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,15 @@ def test_a_divided_run_is_played_divided_and_on_one_device_alike(finished, monke
         found.append(agent.planner.plan(agent.model, states, legal, to_play, jax.random.key(0)))
     np.testing.assert_allclose(found[0].value, found[1].value, rtol=1e-3, atol=1e-3)
     assert (found[0].action == found[1].action).mean() > 0.95
+
+
+@slow
+def test_resumed_weights_lie_where_gradient_steps_leave_them(finished):
+    """Or else the gradient step is compiled for both places."""
+    run = Experiment(finished.config, RunFolder.open(finished.folder), lambda: make("CartPole-v1"))
+    run.restore()
+    run.close()
+    assert all(len(x.devices()) == 2 for x in jax.tree.leaves(eqx.filter(run.learner, eqx.is_array)))
 
 
 def test_only_searches_with_many_roots_are_divided():
