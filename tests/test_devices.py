@@ -133,7 +133,7 @@ def test_what_is_left_open_divides_convolutions_over_two_cores(settings, network
     monkeypatch.setattr("muzen.devices.usable_cores", lambda: cores)
     config = override(Config("openspiel:connect_four"), settings)
     shape = (3, 6, 7) if config.env_id.startswith("openspiel") else (4,)
-    assert choose_devices(config, lambda: shape, network) == expected
+    assert choose_devices(config, shape, network) == expected
 
 
 @slow

@@ -106,12 +106,12 @@ class Planner:
         Raises:
           SearchError: states are missing where the game's own rules are searched.
         """
-        to_play = np.asarray(to_play, np.int32)
+        legal, to_play = np.asarray(legal), np.asarray(to_play, np.int32)
         mesh = self.mesh if self.divides(len(to_play)) else None
         searched: Any = self._copied(model, mesh is not None)
         tree = None
         if self.simulator is None:
-            observation, legal, to_play = devices.divided((np.asarray(observation), np.asarray(legal), to_play), mesh)
+            observation, legal, to_play = devices.divided((np.asarray(observation), legal, to_play), mesh)
             root = self._initial(searched, observation, to_play)
         else:
             if states is None or any(state is None for state in states):

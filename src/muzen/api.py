@@ -145,13 +145,12 @@ def train(
     dotted |= {name: value for name, value in named.items() if value is not None}
     config = configure(env, config=config, overrides=dotted)
     # What is refused must not leave a folder behind.
-    count = choose_devices(config, lambda: envs.spec_of(env).observation_shape, network)
+    spec = envs.spec_of(env, past_actions=config.network.past_actions)
+    count = choose_devices(config, spec.observation_shape, network)
     mesh_of(count)
     config = override(config, {"devices": count})
     opponents(config.evaluate.opponents, config.env_id)
     make_simulator(config.search, config.env_id)
-    if config.network.past_actions:
-        _maker(env, config.network.past_actions)().close()
     folder = RunFolder.create(Path(out) if out is not None else _default_folder(config.env_id, config.seed), config)
     with folder.lock():
         experiment = Experiment(
@@ -191,10 +190,10 @@ def resume(
     opened = RunFolder.open(Path(folder))
     budget = {name: v for name, v in {"env_steps": env_steps, "minutes": minutes}.items() if v is not None}
     config = override(opened.config, budget)
-    count = max(config.devices, 1)  # 0 in runs from before a batch could be divided
+    count = config.devices  # 0 in runs from before a batch could be divided
     there = available(count)
-    fewer = [] if there == count else [f"devices: {count} when the run began, JAX has {there} now, so one is used"]
-    used = override(config, {"devices": count if not fewer else 1})
+    fewer = [f"devices: {count} when the run began, JAX has {there} now, so one is used"] if there < count else []
+    used = override(config, {"devices": 1 if fewer else there})
     with opened.lock():
         experiment = Experiment(
             used,
@@ -283,7 +282,7 @@ def load(
         span_floor = float(arrays[SPAN_FLOOR]) if SPAN_FLOOR in arrays else span_floor
     spec = spec_from_dict(saved.state["spec"], opened.path)
     use_compilation_cache()
-    mesh = mesh_of(available(max(config.devices, 1)))
+    mesh = mesh_of(available(config.devices))
     model = make_model(config, spec, network, value_encoding, reward_encoding)
     model = restore_model(model, arrays, opened.path)
     return make_agent(config, spec, model, env_steps, span_floor, mesh)

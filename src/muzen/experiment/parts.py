@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import equinox as eqx
@@ -57,21 +56,18 @@ def require_resignation(config: ActConfig, spec: EnvSpec) -> None:
         )
 
 
-def choose_devices(config: Config, observation_shape: Callable[[], tuple[int, ...]], network: Any) -> int:
+def choose_devices(config: Config, observation_shape: tuple[int, ...], network: Any) -> int:
     """How many devices a new run is divided over.
 
     Args:
       config: its settings.
-      observation_shape: tells the shape of one observation; not called where that decides nothing.
+      observation_shape: shape of one observation.
       network: the user's own, or None.
     """
     if config.devices:
         return config.devices
-    if network is not None or config.network.kind == "mlp" or config.schedule == "overlapped":
-        return 1
-    if not is_convolutional(config.network, observation_shape()):
-        return 1
-    return worth_dividing(config.learn.batch_size)
+    convolutions = network is None and is_convolutional(config.network, observation_shape)
+    return worth_dividing(config.learn.batch_size) if convolutions and config.schedule != "overlapped" else 1
 
 
 def learning(config: Config) -> LearnConfig:
