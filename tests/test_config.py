@@ -59,6 +59,11 @@ def test_a_field_like_no_other_lists_what_there_is():
         ({"learn.discount": math.nan}, "learn.discount: nan is not finite"),
         ({"learn.learn_discount": 1}, "learn.learn_discount: 1 is not true or false"),
         ({"env_id": ""}, "env_id: '' is empty; give a Gymnasium id such as CartPole-v1"),
+        (
+            {"learn.ends": 0.2, "replay.priority_alpha": 0.6},
+            "learn.ends: 0.2 with replay.priority_alpha 0.6; a sequence that is moved on was not drawn by its "
+            "priority: use 0 for one of them",
+        ),
         ({"act.noise_steps": 0.5}, "act.noise_steps: 0.5 is shorter than a step; use 0 for no spells, or at least 1"),
     ],
 )

@@ -112,6 +112,8 @@ class LearnConfig:
     """Sampled sequences per environment step."""
     batch_size: int = 128
     """Sequences per gradient step."""
+    ends: float = 0.0
+    """Share of the sampled sequences that are moved on to hold their episode's end, which are few otherwise."""
     unroll_steps: int = 5
     """K, steps the model is unrolled; not at all where search.model is rules."""
     n_step: int = 30
@@ -312,6 +314,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "samples_per_step": _POSITIVE,
         "batch_size": _SIZE,
         "unroll_steps": _SIZE,
+        "ends": _SHARE,
         "n_step": _SIZE,
         "td_lambda": _SHARE,
         "discount": Range(0, 1, above=True),
@@ -395,6 +398,11 @@ def validate(config: Config) -> Config:
         raise ConfigError(
             f"devices: {config.devices} with schedule overlapped; dividing fills the cores that overlapping would: "
             "use schedule interleaved, or devices 1"
+        )
+    if config.learn.ends > 0 and config.replay.priority_alpha > 0:
+        raise ConfigError(
+            f"learn.ends: {config.learn.ends} with replay.priority_alpha {config.replay.priority_alpha}; a sequence "
+            "that is moved on was not drawn by its priority: use 0 for one of them"
         )
     if 0 < config.act.noise_steps < 1:
         raise ConfigError(

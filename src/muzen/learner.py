@@ -89,6 +89,7 @@ def sample(replay: Replay, count: int, config: LearnConfig) -> Batch:
         td_lambda=config.td_lambda,
         correct_off_policy=config.correct_off_policy,
         bootstrap_observation=config.bootstrap == "target",
+        ends=config.ends,
     )
 
 

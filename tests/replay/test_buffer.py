@@ -98,6 +98,30 @@ def test_blank_batches_have_the_shapes_and_types_of_sampled_ones(always_legal, p
         assert x is None or (x.shape, x.dtype) == (other.shape, other.dtype), name
 
 
+def starts_drawn(rows, ends, unroll=4, draws=8_000):
+    """Row numbers of the starts drawn from one lane of these rows."""
+    replay = filled([rows], spec_of(), 200)
+    return replay.sample(1, draws, unroll_steps=unroll, n_step=1, discount=0.9, ends=ends).index[0]
+
+
+def test_sequences_moved_to_an_end_hold_it_at_every_step_equally_often():
+    found = starts_drawn(episode(50, terminated=True), 1.0)
+    assert found.min() == 46 and found.max() == 49
+    # The later of a start in 0..49 and a place in 46..49: none is moved back.
+    assert abs(chi_square(np.bincount(found - 46), np.array([47, 49, 51, 53]) / 200)) < 4
+    halfway = starts_drawn(episode(50, terminated=True), 0.5)
+    assert (halfway >= 46).mean() == pytest.approx(0.5 + 0.5 * 4 / 50, abs=0.03)
+
+
+def test_only_an_end_by_rule_draws_sequences_to_it():
+    cut = starts_drawn(episode(50, terminated=False), 1.0)
+    assert abs(chi_square(np.bincount(cut, minlength=50), np.full(50, 1 / 50))) < 4
+    going_on = starts_drawn(episode(50, terminated=True)[:40], 1.0)
+    assert abs(chi_square(np.bincount(going_on, minlength=39), np.full(39, 1 / 39))) < 4
+    nothing_unrolled = starts_drawn(episode(50, terminated=True), 1.0, unroll=0)
+    assert abs(chi_square(np.bincount(nothing_unrolled, minlength=50), np.full(50, 1 / 50))) < 4
+
+
 def test_uniform_sampling_has_weights_of_one():
     replay = filled([episode(20, terminated=True)], spec_of(), 100)
     batch = replay.sample(2, 10, **OPTIONS)

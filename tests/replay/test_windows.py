@@ -21,8 +21,9 @@ from muzen.types import EnvSpec
     unroll=st.integers(0, 7),
     n=st.integers(1, 12),
     alpha=st.sampled_from([0.0, 0.7]),
+    ends=st.sampled_from([0.0, 0.6]),
 )
-def test_every_window_equals_the_reference(seed, lanes, rows, capacity, players, unroll, n, alpha):
+def test_every_window_equals_the_reference(seed, lanes, rows, capacity, players, unroll, n, alpha, ends):
     rng = np.random.default_rng(seed)
     stored = random_lanes(rng, lanes, rows, players, 3)
     if not starts_of(stored, capacity):
@@ -31,7 +32,7 @@ def test_every_window_equals_the_reference(seed, lanes, rows, capacity, players,
     replay = filled(stored, spec, capacity * lanes, priority_alpha=alpha)
     assert replay.capacity == capacity
     assert replay.starts == len(starts_of(stored, capacity))
-    batch = replay.sample(2, 16, unroll_steps=unroll, n_step=n, discount=0.9, bootstrap_observation=True)
+    batch = replay.sample(2, 16, unroll_steps=unroll, n_step=n, discount=0.9, bootstrap_observation=True, ends=ends)
     for c, b in np.ndindex(2, 16):
         lane, start = stored[batch.index[c, b] % lanes], batch.index[c, b] // lanes
         assert batch.index[c, b] in starts_of(stored, capacity)

@@ -92,6 +92,7 @@ class Replay:
         td_lambda: float = 1.0,
         correct_off_policy: bool = False,
         bootstrap_observation: bool = False,
+        ends: float = 0.0,
     ) -> Batch:
         """Draw `count` batches of windows.
 
@@ -105,6 +106,7 @@ class Replay:
           td_lambda: λ, how much a value target trusts later rows over each row's stored search value; 1: n-step.
           correct_off_policy: trust an action's outcome only as far as the stored search policy would take it.
           bootstrap_observation: also give the observation that each value target bootstraps from.
+          ends: share of the starts that are moved on to the last K steps of their episode, where it terminates.
 
         Returns:
           Fresh arrays with leading axes [count, batch_size].
@@ -125,6 +127,8 @@ class Replay:
                 kernels.draw_weighted(self._store, state, index, probability)
             else:
                 kernels.draw_uniform(self._store, state, index)
+            if ends > 0 and unroll_steps > 0:
+                kernels.move_to_ends(self._store, state, index, ends, unroll_steps)
             flat = windows(
                 self._store,
                 self.spec,

@@ -137,6 +137,27 @@ def draw_weighted(store: Store, state: np.ndarray, index: np.ndarray, probabilit
 
 
 @njit(cache=True, nogil=True)
+def move_to_ends(store: Store, state: np.ndarray, index: np.ndarray, share: float, steps: int) -> None:
+    """Move a random share of the starts in `index` on to where a window of `steps` steps holds their episode's end.
+
+    Which of the steps that is, is drawn too. None is moved back, and those whose episode goes on, or was cut off by
+    a time limit, stay.
+    """
+    rows, head, capacity = store.rows, store.lanes.head, store.capacity
+    lanes = head.shape[0]
+    for b in range(index.shape[0]):
+        if random_unit(state) >= share:
+            continue
+        i, first = index[b] % lanes, index[b] // lanes
+        final = first + 1
+        while final < head[i] - 1 and not rows.flags[i * capacity + final % capacity] & FINAL:
+            final += 1
+        end = rows.flags[i * capacity + final % capacity]
+        if end & FINAL and end & TERMINATED:
+            index[b] = max(first, final - 1 - random_below(state, steps)) * lanes + i
+
+
+@njit(cache=True, nogil=True)
 def place_of(head: np.ndarray, capacity: int, index: int) -> int:
     """Flat place of the row with this id; -1 if it was evicted or never added."""
     lanes = head.shape[0]
