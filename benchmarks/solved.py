@@ -1,0 +1,101 @@
+"""How well is Connect Four judged? Positions of games between mcts:100 and itself, against an exact solver.
+
+    pip install -e ".[games,bench]"
+    python benchmarks/solved.py runs/openspiel-connect_four-seed0 [more run folders] [--simulations 32,100]
+
+BitBully (AGPL-3.0) says how every move of a position ends under perfect play: won, drawn or lost. In positions where
+that differs from move to move, `policy` is how often the network's likeliest move is one of the best, `learned` and
+`rules` how often the greedy search's is, planning in the learned model and with the game's own rules, by the same
+weights. `value` is the correlation of the network's value with the outcome under perfect play, over all positions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from bitbully import BitBully, Board
+from exhaustive import moves_of
+
+import muzen
+from muzen.agent import Agent, Planner
+from muzen.envs import OpenSpielSimulator, make
+from muzen.matches import play
+from muzen.opponents import opponent
+from muzen.tournament import Pairing, games_of, openings
+
+GAME = "openspiel:connect_four"
+# Games that the positions are of, and their seed.
+GAMES, SEED = 400, 7
+# Positions before this ply are those of few openings.
+FIRST_PLY = 8
+
+
+def lines(games: int, seed: int) -> list[tuple[int, ...]]:
+    """Moves that lead to every position of these games from ply FIRST_PLY on, each once, none of them over."""
+    player = opponent("mcts:100", GAME)
+    env = make(GAME)
+    chosen = openings(env, games // 2, seed)  # pyright: ignore[reportArgumentType]
+    env.close()
+    played = play(lambda: make(GAME), games_of(Pairing(player, player), chosen, 2), max_steps=100, keep=True)
+    records = [one.record.actions for one in played if one.record is not None]
+    return sorted({tuple(actions[:n]) for actions in records for n in range(FIRST_PLY, len(actions))})
+
+
+def exact(moves: Sequence[int], solver: BitBully) -> np.ndarray:
+    """[7] how each move ends for the player to move under perfect play: 1, 0 or -1; -2 where it is illegal."""
+    found = np.full(7, -2)
+    for action, score in solver.score_all_moves(Board(list(moves))).items():
+        found[int(action)] = np.sign(score)
+    return found
+
+
+def judged(agent: Agent, states: Sequence[Any], outcome: np.ndarray, simulations: Sequence[int]) -> dict[str, Any]:
+    """The figures that the top of this file explains, of [N] states and [N, 7] outcomes of their moves."""
+    now = agent.simulator.look(states)
+    seen = agent.model.initial(now.observation, now.to_play)
+    value = np.asarray(seen.value)[np.arange(len(states)), now.to_play]
+    likeliest = np.where(now.legal, np.asarray(seen.policy_logits), -np.inf).argmax(1)
+    best = outcome.max(1)
+    critical = np.flatnonzero((np.where(outcome == -2, best[:, None], outcome) < best[:, None]).any(1))
+
+    def share(moves: Sequence[int] | np.ndarray) -> float:
+        return round(float((outcome[critical, moves] == best[critical]).mean()), 3)
+
+    found: dict[str, Any] = {"positions": len(states), "critical": len(critical)}
+    found |= {"value": round(float(np.corrcoef(value, best)[0, 1]), 3), "policy": share(likeliest[critical])}
+    asked = [states[i] for i in critical]
+    for name, simulator in (("learned", None), ("rules", agent.simulator)):
+        for count in simulations:
+            planner = Planner(agent.planner.rule, count, agent.planner.root_value, simulator=simulator)
+            found[f"{name}, {count} simulations"] = share(moves_of(Agent(agent.model, planner, agent.spec), asked))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", metavar="DIR", help="a run folder")
+    parser.add_argument("--simulations", default="32,100", metavar="N,N", help="simulations of the searches")
+    given = parser.parse_args()
+    solver, game = BitBully(), OpenSpielSimulator(GAME).game
+    found = lines(GAMES, SEED)
+    outcome = np.array([exact(moves, solver) for moves in found])
+    states = []
+    for moves in found:
+        states.append(game.new_initial_state())
+        for action in moves:
+            states[-1].apply_action(action)
+    for folder in given.folders:
+        agent = muzen.load(folder)
+        counts = [int(count) for count in given.simulations.split(",")]
+        print(
+            json.dumps({"run": folder, "env_steps": agent.env_steps} | judged(agent, states, outcome, counts)),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""`benchmarks/solved.py`: how well Connect Four is judged, against what OpenSpiel itself finds."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from muzen.envs import OpenSpielSimulator
+
+pytest.importorskip("pyspiel")
+bitbully = pytest.importorskip("bitbully")
+
+from open_spiel.python.algorithms.minimax import alpha_beta_search  # noqa: E402
+
+GAME = "openspiel:connect_four"
+
+
+@pytest.fixture
+def solved(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    return importlib.import_module("solved")
+
+
+def late_states(count, seed=0, left=9):
+    """States of random games with at most `left` moves to go, none of them over."""
+    random, game, found = np.random.default_rng(seed), OpenSpielSimulator(GAME).game, []
+    while len(found) < count:
+        state = game.new_initial_state()
+        while not state.is_terminal() and state.move_number() < 42 - left:
+            state.apply_action(int(random.choice(state.legal_actions())))
+        if not state.is_terminal():
+            found.append(state)
+    return found
+
+
+def test_the_solver_says_of_every_move_what_alpha_beta_finds(solved):
+    solver, game = bitbully.BitBully(), OpenSpielSimulator(GAME).game
+    outcomes = set()
+    for state in late_states(15):
+        found = solved.exact(state.history(), solver)
+        for action in range(7):
+            expected = -2
+            if action in state.legal_actions():
+                child, mover = state.child(action), state.current_player()
+                expected = child.player_return(mover)
+                if not child.is_terminal():
+                    expected, _ = alpha_beta_search(game, state=child, maximizing_player_id=mover, maximum_depth=42)
+            assert found[action] == expected
+            outcomes.add(expected)
+    assert outcomes == {-2, -1, 0, 1}
+
+
+def test_positions_are_those_of_games_and_the_same_each_time(solved):
+    lines = solved.lines(4, seed=1)
+    assert lines == solved.lines(4, seed=1) != solved.lines(4, seed=2)
+    assert len(set(lines)) == len(lines) > 4 and min(len(line) for line in lines) == solved.FIRST_PLY
+
+
+def test_who_knows_the_outcomes_has_every_share_and_who_takes_them_for_the_opposite_none(solved):
+    states, solver = late_states(30), bitbully.BitBully()
+    outcome = np.array([solved.exact(state.history(), solver) for state in states])
+
+    def judged(sign):
+        def initial(observation, to_play):
+            value = np.zeros((len(states), 2))
+            value[np.arange(len(states)), to_play] = sign * outcome.max(1)
+            return SimpleNamespace(value=value, policy_logits=sign * outcome)
+
+        agent = SimpleNamespace(simulator=OpenSpielSimulator(GAME), model=SimpleNamespace(initial=initial))
+        return solved.judged(agent, states, outcome, [])
+
+    assert judged(1) == {"positions": 30, "critical": judged(1)["critical"], "value": 1.0, "policy": 1.0}
+    assert 0 < judged(1)["critical"] < 30
+    assert judged(-1)["value"] == -1.0 and judged(-1)["policy"] == 0.0
