@@ -19,10 +19,11 @@ from open_spiel.python.algorithms.minimax import alpha_beta_search  # noqa: E402
 GAME = "openspiel:connect_four"
 
 
-@pytest.fixture
-def solved(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-    return importlib.import_module("solved")
+@pytest.fixture(scope="module")
+def solved():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+        return importlib.import_module("solved")
 
 
 def late_states(count, seed=0, left=9):
@@ -58,6 +59,9 @@ def test_positions_are_those_of_games_and_the_same_each_time(solved):
     lines = solved.lines(4, seed=1)
     assert lines == solved.lines(4, seed=1) != solved.lines(4, seed=2)
     assert len(set(lines)) == len(lines) > 4 and min(len(line) for line in lines) == solved.FIRST_PLY
+    # No line of one game begins one of another: as many are longest as there are games.
+    longest = [line for line in lines if not any(other[: len(line)] == line != other for other in lines)]
+    assert len(longest) == 4
 
 
 def test_who_knows_the_outcomes_has_every_share_and_who_takes_them_for_the_opposite_none(solved):
@@ -73,6 +77,31 @@ def test_who_knows_the_outcomes_has_every_share_and_who_takes_them_for_the_oppos
         agent = SimpleNamespace(simulator=OpenSpielSimulator(GAME), model=SimpleNamespace(initial=initial))
         return solved.judged(agent, states, outcome, [])
 
-    assert judged(1) == {"positions": 30, "critical": judged(1)["critical"], "value": 1.0, "policy": 1.0}
-    assert 0 < judged(1)["critical"] < 30
+    critical = sum(any(-2 < x < max(moves) for x in moves) for moves in outcome)
+    assert 0 < critical < 30
+    assert judged(1) == {"positions": 30, "critical": critical, "value": 1.0, "policy": 1.0}
     assert judged(-1)["value"] == -1.0 and judged(-1)["policy"] == 0.0
+
+
+def test_searches_are_asked_in_both_models_and_judged_by_what_they_choose(solved, monkeypatch):
+    states, solver = late_states(30), bitbully.BitBully()
+    outcome = np.array([solved.exact(state.history(), solver) for state in states])
+    by_line = {tuple(state.history()): moves for state, moves in zip(states, outcome, strict=True)}
+    asked = []
+
+    def moves_of(agent, positions):
+        asked.append((agent.planner.simulator, agent.planner.simulations))
+        known = agent.planner.simulator is not None
+        every = [by_line[tuple(state.history())] for state in positions]
+        return [int(moves.argmax() if known else np.where(moves == -2, 9, moves).argmin()) for moves in every]
+
+    monkeypatch.setattr(solved, "moves_of", moves_of)
+    simulator = OpenSpielSimulator(GAME)
+    seen = SimpleNamespace(value=np.zeros((30, 2)) + np.arange(30)[:, None], policy_logits=np.zeros((30, 7)))
+    model = SimpleNamespace(initial=lambda observation, to_play: seen)
+    agent = SimpleNamespace(
+        simulator=simulator, model=model, spec=None, planner=SimpleNamespace(rule=None, root_value="mean")
+    )
+    found = solved.judged(agent, states, outcome, [2, 8])
+    assert asked == [(None, 2), (None, 8), (simulator, 2), (simulator, 8)]
+    assert [found[f"{model}, {n} simulations"] for model in ("learned", "rules") for n in (2, 8)] == [0, 0, 1, 1]

@@ -113,7 +113,9 @@ class LearnConfig:
     batch_size: int = 128
     """Sequences per gradient step."""
     ends: float = 0.0
-    """Share of the sampled sequences that are moved on to hold their episode's end, which are few otherwise."""
+    """Share of the sampled sequences that are moved on to their episode's end, where it has one by rule: ends are few,
+    and a model learns late what they look like. Policy and value then see more of them too. Not where search.model is
+    rules, which learns no model."""
     unroll_steps: int = 5
     """K, steps the model is unrolled; not at all where search.model is rules."""
     n_step: int = 30
@@ -313,8 +315,8 @@ RANGES: dict[type, dict[str, Range]] = {
     LearnConfig: {
         "samples_per_step": _POSITIVE,
         "batch_size": _SIZE,
-        "unroll_steps": _SIZE,
         "ends": _SHARE,
+        "unroll_steps": _SIZE,
         "n_step": _SIZE,
         "td_lambda": _SHARE,
         "discount": Range(0, 1, above=True),

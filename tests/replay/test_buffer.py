@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replay_reference import episode, filled, random_lanes, rows_of, spec_of, starts_of
+from replay_reference import end_of, episode, filled, random_lanes, rows_of, spec_of, starts_of
 
-from muzen.config import ReplayConfig
+from muzen.config import LearnConfig, ReplayConfig
 from muzen.errors import ConfigError
+from muzen.learner import sample
 from muzen.replay import Replay
 from muzen.types import EnvSpec
 
@@ -104,7 +105,7 @@ def starts_drawn(rows, ends, unroll=4, draws=8_000):
     return replay.sample(1, draws, unroll_steps=unroll, n_step=1, discount=0.9, ends=ends).index[0]
 
 
-def test_sequences_moved_to_an_end_hold_it_at_every_step_equally_often():
+def test_sequences_moved_to_an_end_hold_it_at_a_random_step_and_none_is_moved_back():
     found = starts_drawn(episode(50, terminated=True), 1.0)
     assert found.min() == 46 and found.max() == 49
     # The later of a start in 0..49 and a place in 46..49: none is moved back.
@@ -120,6 +121,41 @@ def test_only_an_end_by_rule_draws_sequences_to_it():
     assert abs(chi_square(np.bincount(going_on, minlength=39), np.full(39, 1 / 39))) < 4
     nothing_unrolled = starts_drawn(episode(50, terminated=True), 1.0, unroll=0)
     assert abs(chi_square(np.bincount(nothing_unrolled, minlength=50), np.full(50, 1 / 50))) < 4
+
+
+def test_moving_to_ends_leaves_the_lane_and_the_episode():
+    lanes = random_lanes(np.random.default_rng(5), 3, 60, 1, 3, end=0.1)
+    spec, capacity = spec_of(), 25
+    ids = starts_of(lanes, capacity)
+
+    def episodes(ends):
+        index = (
+            filled(lanes, spec, 3 * capacity).sample(1, 30_000, **(OPTIONS | {"unroll_steps": 3}), ends=ends).index[0]
+        )
+        return [(int(i % 3), end_of(lanes[i % 3], i // 3)) for i in index]
+
+    every = sorted({(i % 3, end_of(lanes[i % 3], i // 3)) for i in ids})
+    expected = np.array([sum((i % 3, end_of(lanes[i % 3], i // 3)) == one for i in ids) for one in every])
+    assert len(every) > 6 and max(len(lane) for lane in lanes) > capacity
+    for ends in (0.0, 1.0):
+        found = episodes(ends)
+        assert abs(chi_square(np.array([found.count(one) for one in every]), expected / len(ids))) < 4
+
+
+def test_a_learner_that_asks_for_ends_gets_sequences_that_hold_them():
+    replay = filled([episode(50, terminated=True)], spec_of(), 100)
+
+    def holding(ends):
+        batch = sample(replay, 4, LearnConfig(ends=ends, unroll_steps=3, n_step=2, batch_size=64))
+        return (batch.continues == 0).any(-1)
+
+    assert holding(1.0).all() and holding(0.0).mean() < 0.5 < holding(0.6).mean() < 1
+
+
+def test_ends_with_priorities_are_refused():
+    replay = filled([episode(9, terminated=True)], spec_of(), 20, priority_alpha=0.6)
+    with pytest.raises(ValueError, match=r"ends: 0\.5 with priorities"):
+        replay.sample(1, 4, **OPTIONS, ends=0.5)
 
 
 def test_uniform_sampling_has_weights_of_one():
@@ -242,8 +278,8 @@ FILL = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from replay_reference import episode, filled, spec_of
-from muzen.config import ReplayConfig
+from replay_reference import end_of, episode, filled, spec_of
+from muzen.config import LearnConfig, ReplayConfig
 from muzen.replay import Replay, Rows
 from muzen.types import EnvSpec
 

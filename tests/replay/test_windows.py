@@ -21,7 +21,7 @@ from muzen.types import EnvSpec
     unroll=st.integers(0, 7),
     n=st.integers(1, 12),
     alpha=st.sampled_from([0.0, 0.7]),
-    ends=st.sampled_from([0.0, 0.6]),
+    ends=st.sampled_from([0.0, 0.6, 1.0]),
 )
 def test_every_window_equals_the_reference(seed, lanes, rows, capacity, players, unroll, n, alpha, ends):
     rng = np.random.default_rng(seed)
@@ -32,10 +32,13 @@ def test_every_window_equals_the_reference(seed, lanes, rows, capacity, players,
     replay = filled(stored, spec, capacity * lanes, priority_alpha=alpha)
     assert replay.capacity == capacity
     assert replay.starts == len(starts_of(stored, capacity))
+    ends = 0.0 if alpha else ends
     batch = replay.sample(2, 16, unroll_steps=unroll, n_step=n, discount=0.9, bootstrap_observation=True, ends=ends)
     for c, b in np.ndindex(2, 16):
         lane, start = stored[batch.index[c, b] % lanes], batch.index[c, b] // lanes
         assert batch.index[c, b] in starts_of(stored, capacity)
+        if ends == 1 and unroll and lane[end_of(lane, start) - 1].terminated:
+            assert start >= end_of(lane, start) - unroll
         for name, expected in window(lane, start, unroll, n, 0.9).items():
             got = getattr(batch, name)[c, b]
             assert len(got) == len(expected), name

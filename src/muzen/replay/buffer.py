@@ -106,14 +106,17 @@ class Replay:
           td_lambda: λ, how much a value target trusts later rows over each row's stored search value; 1: n-step.
           correct_off_policy: trust an action's outcome only as far as the stored search policy would take it.
           bootstrap_observation: also give the observation that each value target bootstraps from.
-          ends: share of the starts that are moved on to the last K steps of their episode, where it terminates.
+          ends: share of the starts that are moved on to the last K steps of their episode, where it terminates; none
+            if K is 0. Weights and probabilities say nothing of it, so not together with α.
 
         Returns:
           Fresh arrays with leading axes [count, batch_size].
 
         Raises:
-          ValueError: no start is stored yet, or n_step or unroll_steps is out of range.
+          ValueError: no start is stored yet, n_step or unroll_steps is out of range, or there are ends with α.
         """
+        if ends > 0 and self._prioritised:
+            raise ValueError(f"ends: {ends} with priorities; starts that are moved on were not drawn by them")
         if n_step < 1 or unroll_steps < 0:
             raise ValueError(f"n_step {n_step} must be at least 1 and unroll_steps {unroll_steps} at least 0")
         index = np.empty(count * batch_size, np.int64)

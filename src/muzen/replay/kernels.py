@@ -140,8 +140,8 @@ def draw_weighted(store: Store, state: np.ndarray, index: np.ndarray, probabilit
 def move_to_ends(store: Store, state: np.ndarray, index: np.ndarray, share: float, steps: int) -> None:
     """Move a random share of the starts in `index` on to where a window of `steps` steps holds their episode's end.
 
-    Which of the steps that is, is drawn too. None is moved back, and those whose episode goes on, or was cut off by
-    a time limit, stay.
+    So an episode is drawn in proportion to its length. Which of the steps the end is, is drawn too; but none is moved
+    back, for what came before may be gone. Episodes that go on, or were cut off by a time limit, are left alone.
     """
     rows, head, capacity = store.rows, store.lanes.head, store.capacity
     lanes = head.shape[0]

@@ -44,7 +44,7 @@ class Batch(NamedTuple):
     to_play: np.ndarray  # [K+1] int32
     legal: np.ndarray  # [K+1, A] bool
     weight: np.ndarray  # [] float32 importance weight, the largest of a batch 1
-    probability: np.ndarray  # [] float64 P(i) with which the start was drawn
+    probability: np.ndarray  # [] float64 P(i) with which the start was drawn, before `ends` moved it
     index: np.ndarray  # [] int64 id of the root's row
     age: np.ndarray  # [] int64 environment steps since the root's row was added
 
