@@ -81,21 +81,14 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", metavar="DIR", help="a run folder")
     parser.add_argument("--simulations", default="32,100", metavar="N,N", help="simulations of the searches")
     given = parser.parse_args()
-    solver, game = BitBully(), OpenSpielSimulator(GAME).game
+    counts, solver = [int(count) for count in given.simulations.split(",")], BitBully()
     found = lines(GAMES, SEED)
     outcome = np.array([exact(moves, solver) for moves in found])
-    states = []
-    for moves in found:
-        states.append(game.new_initial_state())
-        for action in moves:
-            states[-1].apply_action(action)
+    states = OpenSpielSimulator(GAME).replay(found)
     for folder in given.folders:
         agent = muzen.load(folder)
-        counts = [int(count) for count in given.simulations.split(",")]
-        print(
-            json.dumps({"run": folder, "env_steps": agent.env_steps} | judged(agent, states, outcome, counts)),
-            flush=True,
-        )
+        about = {"run": folder, "env_steps": agent.env_steps}
+        print(json.dumps(about | judged(agent, states, outcome, counts)), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from benchmark_modules import benchmark
 from small_runs import StopAt, assert_same_end, small
 
 import muzen
@@ -120,12 +119,7 @@ def test_the_preset_of_a_game_holds_whatever_its_parameters():
 
 
 def exhaustive():
-    path = Path(__file__).parents[1] / "benchmarks" / "exhaustive.py"
-    found = importlib.util.spec_from_file_location("exhaustive", path)
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return benchmark("exhaustive")
 
 
 class FirstLegal:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from benchmark_modules import benchmark
 
 from muzen.envs import OpenSpielSimulator
 
@@ -21,9 +20,7 @@ GAME = "openspiel:connect_four"
 
 @pytest.fixture(scope="module")
 def solved():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
-        return importlib.import_module("solved")
+    return benchmark("solved")
 
 
 def late_states(count, seed=0, left=9):
@@ -64,9 +61,15 @@ def test_positions_are_those_of_games_and_the_same_each_time(solved):
     assert len(longest) == 4
 
 
-def test_who_knows_the_outcomes_has_every_share_and_who_takes_them_for_the_opposite_none(solved):
+@pytest.fixture(scope="module")
+def known(solved):
+    """(states, [N, 7] outcomes of their moves)."""
     states, solver = late_states(30), bitbully.BitBully()
-    outcome = np.array([solved.exact(state.history(), solver) for state in states])
+    return states, np.array([solved.exact(state.history(), solver) for state in states])
+
+
+def test_who_knows_the_outcomes_has_every_share_and_who_takes_them_for_the_opposite_none(solved, known):
+    states, outcome = known
 
     def judged(sign):
         def initial(observation, to_play):
@@ -83,9 +86,8 @@ def test_who_knows_the_outcomes_has_every_share_and_who_takes_them_for_the_oppos
     assert judged(-1)["value"] == -1.0 and judged(-1)["policy"] == 0.0
 
 
-def test_searches_are_asked_in_both_models_and_judged_by_what_they_choose(solved, monkeypatch):
-    states, solver = late_states(30), bitbully.BitBully()
-    outcome = np.array([solved.exact(state.history(), solver) for state in states])
+def test_searches_are_asked_in_both_models_and_judged_by_what_they_choose(solved, known, monkeypatch):
+    states, outcome = known
     by_line = {tuple(state.history()): moves for state, moves in zip(states, outcome, strict=True)}
     asked = []
 

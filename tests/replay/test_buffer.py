@@ -278,8 +278,8 @@ FILL = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from replay_reference import end_of, episode, filled, spec_of
-from muzen.config import LearnConfig, ReplayConfig
+from replay_reference import episode, filled, spec_of
+from muzen.config import ReplayConfig
 from muzen.replay import Replay, Rows
 from muzen.types import EnvSpec
 

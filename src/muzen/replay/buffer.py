@@ -17,7 +17,7 @@ from muzen.maths.priorities import MIN_PRIORITY, importance_weights
 from muzen.replay import columns, kernels
 from muzen.replay.chunks import ChunkFiles, load_rows
 from muzen.replay.columns import FINAL, TERMINATED, Rows, bytes_per_row, checked_columns, empty_store
-from muzen.replay.windows import Batch, blank, observation_view, windows
+from muzen.replay.windows import Batch, blank, move_to_ends, observation_view, windows
 from muzen.types import EnvSpec
 
 
@@ -131,7 +131,7 @@ class Replay:
             else:
                 kernels.draw_uniform(self._store, state, index)
             if ends > 0 and unroll_steps > 0:
-                kernels.move_to_ends(self._store, state, index, ends, unroll_steps)
+                move_to_ends(self._store, state, index, ends, unroll_steps)
             flat = windows(
                 self._store,
                 self.spec,

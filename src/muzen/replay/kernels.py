@@ -137,27 +137,6 @@ def draw_weighted(store: Store, state: np.ndarray, index: np.ndarray, probabilit
 
 
 @njit(cache=True, nogil=True)
-def move_to_ends(store: Store, state: np.ndarray, index: np.ndarray, share: float, steps: int) -> None:
-    """Move a random share of the starts in `index` on to where a window of `steps` steps holds their episode's end.
-
-    So an episode is drawn in proportion to its length. Which of the steps the end is, is drawn too; but none is moved
-    back, for what came before may be gone. Episodes that go on, or were cut off by a time limit, are left alone.
-    """
-    rows, head, capacity = store.rows, store.lanes.head, store.capacity
-    lanes = head.shape[0]
-    for b in range(index.shape[0]):
-        if random_unit(state) >= share:
-            continue
-        i, first = index[b] % lanes, index[b] // lanes
-        final = first + 1
-        while final < head[i] - 1 and not rows.flags[i * capacity + final % capacity] & FINAL:
-            final += 1
-        end = rows.flags[i * capacity + final % capacity]
-        if end & FINAL and end & TERMINATED:
-            index[b] = max(first, final - 1 - random_below(state, steps)) * lanes + i
-
-
-@njit(cache=True, nogil=True)
 def place_of(head: np.ndarray, capacity: int, index: int) -> int:
     """Flat place of the row with this id; -1 if it was evicted or never added."""
     lanes = head.shape[0]

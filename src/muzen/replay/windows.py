@@ -10,7 +10,7 @@ from numba import njit
 from muzen.maths.returns import n_step_return
 from muzen.replay.columns import FINAL, STEPS, TERMINATED, Store
 from muzen.replay.kernels import copy_row
-from muzen.replay.splitmix import random_below
+from muzen.replay.splitmix import random_below, random_unit
 from muzen.types import EnvSpec
 
 
@@ -68,6 +68,26 @@ def steps_to_end(flags: np.ndarray, base: int, slot: int, capacity: int, limit: 
     while last < limit and not flags[ring_place(base, slot, last, capacity)] & FINAL:
         last += 1
     return last
+
+
+@njit(cache=True, nogil=True)
+def move_to_ends(store: Store, state: np.ndarray, index: np.ndarray, share: float, steps: int) -> None:
+    """Move a random share of the starts in `index` on to where a window of `steps` steps holds their episode's end.
+
+    So an episode is drawn in proportion to its length. Which of the steps the end is, is drawn too; but none is moved
+    back, for what came before may be gone. Episodes that go on, or were cut off by a time limit, are left alone.
+    """
+    flags, heads, capacity = store.rows.flags, store.lanes.head, store.capacity
+    lanes = heads.shape[0]
+    for b in range(index.shape[0]):
+        if random_unit(state) >= share:
+            continue
+        lane, first = index[b] % lanes, index[b] // lanes
+        base, slot = lane * capacity, first % capacity
+        last = steps_to_end(flags, base, slot, capacity, heads[lane] - 1 - first)
+        end = flags[ring_place(base, slot, last, capacity)]
+        if end & FINAL and end & TERMINATED:
+            index[b] += max(0, last - 1 - random_below(state, steps)) * lanes
 
 
 @njit(cache=True, nogil=True)
