@@ -27,6 +27,11 @@ HEALTHY = {
 }
 SICK = {
     "value_saturates": ({"value_saturation": 0.2}, "20% of the value targets", "value.limit"),
+    "rewards_cut": (
+        {"reward_size": 10.0, "reward_cut": 1.5, "reward_largest": 84.0},
+        "15% of the reward lies beyond",
+        "reward.limit (now automatic) to more than 84",
+    ),
     "policy_collapsed": ({"policy_entropy": 0.01, "target_entropy": 0.01}, "1.0% of uniform", "search.c_scale"),
     "policy_uniform": ({"policy_entropy": 0.999}, "99.9% of uniform", "search.simulations"),
     "value_explains_nothing": ({"value_explained": 0.02}, "2% of the variance", "learn.learning_rate"),

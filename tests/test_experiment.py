@@ -123,6 +123,42 @@ def test_noise_comes_in_spells_and_never_ends_while_the_value_explains_nothing(s
     assert np.diff(np.array(seen), axis=0).mean() == pytest.approx(1 / 3, abs=0.03)
 
 
+class Rising:
+    """Every step pays 2, until 100 steps have been taken: from then on it pays 20, ten times what was seen before."""
+
+    spec = EnvSpec("rising", (1,), "float32", 2)
+
+    def __init__(self):
+        self.steps = 0
+
+    def reset(self, seed: int) -> TimeStep:
+        return TimeStep(np.zeros(1, np.float32), np.zeros(1, np.float32), False, False, 0, np.ones(2, bool))
+
+    def step(self, action: int) -> TimeStep:
+        self.steps += 1
+        now = self.reset(0)
+        return now._replace(reward=np.full(1, 2.0 if self.steps <= 100 else 20.0, np.float32))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("limit", "cut"), [(0.0, 16 / 20), (5.0, 10 / 20), (10.0, 0.0)])
+def test_reward_beyond_its_support_is_reported(tmp_path, limit, cut):
+    config = small(act__environments=1, act__random_steps=100, learn__samples_per_step=0.01, reward__limit=limit)
+    config = override(config, {"reanalyse.positions_per_step": 0.0, "env_steps": 620})
+    experiment = Experiment(config, RunFolder.create(tmp_path / "run", config), Rising)
+    experiment.run()
+    experiment.close()
+    last = table(tmp_path / "run")[-1]  # of the steps after the 500th alone
+    assert last["reward_cut"] / last["reward_size"] == pytest.approx(cut)
+    assert last["reward_largest"] == 10.0  # in units of what the random steps paid
+    again = Experiment(config, RunFolder.open(tmp_path / "run"), Rising)
+    again.restore()
+    assert again.reward_limit == (limit or 2.0) and again.reward_scale == 2.0
+    again.close()
+
+
 def test_every_environment_of_a_run_has_its_spells(tmp_path):
     seen = []
     run = diced(tmp_path / "a", act__noise_steps=3.0)

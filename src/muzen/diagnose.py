@@ -26,6 +26,8 @@ DIAGNOSIS_WORKER = 2**31 - 2
 # Share of resignations that may be wrong, AlphaGo Zero's; and the games from which it can be told.
 MOST_FALSE_RESIGNATIONS = 0.05
 FEWEST_JUDGED = 20
+# Share of all reward that may lie beyond what the reward's bins cover.
+MOST_REWARD_CUT = 0.01
 # Share of random actions in diagnostic episodes, so that the model is also asked about what the agent avoids.
 RANDOM_ACTIONS = 0.25
 
@@ -57,6 +59,15 @@ def _checks(row: dict[str, float], config: Config) -> Iterable[Finding]:
             "returns are larger than the bins cover, so the value cannot tell good from better",
             f"raise value.limit (now {config.value.limit or 'automatic'}) "
             f"or lower learn.discount (now {learn.discount})",
+        )
+    if (cut := get("reward_cut", 0.0)) > MOST_REWARD_CUT * get("reward_size", 0.0):
+        yield Finding(
+            "rewards_cut",
+            f"{cut / row['reward_size']:.0%} of the reward lies beyond the support",
+            "rewards are larger than any of the random steps, and the model takes the large for smaller ones",
+            f"set reward.limit (now {config.reward.limit or 'automatic'}) to more than {row['reward_largest']:.3g}, the "
+            f"largest reward seen so far in units of a typical random step's, and raise reward.bins "
+            f"(now {config.reward.bins})",
         )
     if settled and get("policy_entropy", 0.5) < 0.02 and get("target_entropy", 0.5) < 0.02:
         yield Finding(

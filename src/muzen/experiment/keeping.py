@@ -80,6 +80,7 @@ def restore(run: Experiment) -> list[str]:
     # Where they will stay: arrays that move after the first gradient step have it compiled twice.
     learner = _restore_arrays(run.learner, saved.arrays, "learner/", run.folder.path)
     run.learner = devices.everywhere(learner, run.mesh)
+    run.know_reward_units()
     run.normaliser.mean, run.normaliser.m2 = saved.arrays["normaliser/mean"], saved.arrays["normaliser/m2"]
     run.normaliser.count = state["normaliser_count"]
     for name in _COUNTERS:

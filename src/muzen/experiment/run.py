@@ -35,6 +35,7 @@ from muzen.experiment.keeping import keep_weights, restore, restore_model, save
 from muzen.experiment.parts import Units, learning, make_agent, make_model, make_planner, require_resignation
 from muzen.learner import LearnerState, Report, blank, init_learner, make_learn, sample
 from muzen.maths.schedules import visit_temperature
+from muzen.maths.supports import limit_and_scale
 from muzen.networks import NetworkModel, Normaliser
 from muzen.opponents import opponents
 from muzen.optimizer import make_optimizer
@@ -130,6 +131,7 @@ class Experiment:
         self.seconds = 0.0
         self.started = False
         self.reward_low, self.reward_high, self.reward_square = math.inf, -math.inf, 0.0
+        self.reward_limit, self.reward_scale = math.inf, 1.0  # of the reward encoding, `limit_and_scale`
         self.recent: deque[float] = deque(maxlen=RECENT_EPISODES)
         self.wrongly_resigned: deque[float] = deque(maxlen=JUDGED_GAMES)
         self.tree: Tree | None = None  # of the last acting search, where trees are reused
@@ -276,6 +278,10 @@ class Experiment:
         self._note("search_value", float(plan.value[:, 0].mean()))
         self._note("terminations", float(rows.terminated.any()))
         self._note("reward_mean", float(rows.reward[~rows.final, 0].mean()) if steps else 0.0)
+        if self.started:
+            size = np.abs(rows.reward[~rows.final].astype(np.float64)) / self.reward_scale
+            self._note("reward_size", float(size.sum()))
+            self._note("reward_cut", float(np.maximum(size - self.reward_limit, 0.0).sum()))
         self.reward_square += float((rows.reward[~rows.final, 0].astype(np.float64) ** 2).sum())
         self.reward_low = min(self.reward_low, float(rows.reward.min(where=~rows.final[:, None], initial=np.inf)))
         self.reward_high = max(self.reward_high, float(rows.reward.max(where=~rows.final[:, None], initial=-np.inf)))
@@ -306,7 +312,12 @@ class Experiment:
         units = Units.of(self.config, self.spec, rms_reward, lasting, self.replay.statistics)
         self.least_spread = units.least_spread
         self._each_model(units.into)
+        self.know_reward_units()
         self.started = True
+
+    def know_reward_units(self) -> None:
+        """Keep what the reward encoding covers at hand: asking its arrays each turn would wait for the learner."""
+        self.reward_limit, self.reward_scale = limit_and_scale(self.learner.model.reward_encoding)
 
     def _each_model(self, change: Callable[[NetworkModel], NetworkModel]) -> None:
         state = self.learner
@@ -476,6 +487,7 @@ class Experiment:
             row["resign_judged"] = len(self.wrongly_resigned)
         row |= {name: float(np.mean(x)) for name, x in sorted(self.window.items())}
         row["reward_spread"] = self.reward_high - self.reward_low
+        row["reward_largest"] = max(abs(self.reward_low), abs(self.reward_high)) / self.reward_scale
         row["replay_steps"] = self.replay.steps
         self.window = {}
         self.metrics.write(row)

@@ -186,6 +186,13 @@ class CategoricalEncoding(eqx.Module):
         return (jnp.abs(x / self.scale) >= self.limit).mean()
 
 
+def limit_and_scale(encoding: Encoding) -> tuple[float, float]:
+    """Largest |x / scale| that an encoding tells from larger ones, and the scale; ∞ and 1 for one that does not say."""
+    if not isinstance(encoding, CategoricalEncoding):
+        return np.inf, 1.0
+    return float(encoding.limit), float(encoding.scale)
+
+
 def make_encoding(config: EncodingConfig, *, limit: float, scale: float = 1.0) -> CategoricalEncoding:
     """The encoding that a configuration names.
 
