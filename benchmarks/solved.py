@@ -2,12 +2,16 @@
 
     pip install -e ".[games,bench]"
     python benchmarks/solved.py runs/openspiel-connect_four-seed0 [more run folders] [--simulations 32,100]
+    python benchmarks/solved.py --perfect mcts:100,minimax:5
 
 BitBully (AGPL-3.0) says how every move of a position ends under perfect play: won, drawn or lost. In positions where
 that differs from move to move, `policy` is how often the network's likeliest move is one of the best, `learned` and
 `rules` how often the greedy search's is, planning in the learned model and with the game's own rules, by the same
 weights; a run that planned with the rules has learned no model, so that its `learned` means nothing. `value` is the
 correlation of the network's value with the outcome under perfect play, over all positions. Some four minutes a run.
+
+`--perfect` says what there is to reach: the scores of two players who never give away an outcome, in 200 games from the
+openings of `muzen arena --seed 5`. One wins as soon, and loses as late, as can be, the other takes any best move.
 """
 
 from __future__ import annotations
@@ -25,12 +29,15 @@ import muzen
 from muzen.agent import Agent, Planner
 from muzen.envs import OpenSpielEnvironment, OpenSpielSimulator
 from muzen.matches import Game, play
-from muzen.opponents import opponent
-from muzen.tournament import openings
+from muzen.opponents import opponent, opponents
+from muzen.players import Move, Position
+from muzen.tournament import Pairing, openings, tournament
 
 GAME = "openspiel:connect_four"
 # Games that the positions are of, and their seed.
 GAMES, SEED = 200, 7
+# Games and seed of the matches that the README shows.
+ARENA = 200, 5
 # Positions before this ply are those of few openings.
 FIRST_PLY = 8
 
@@ -52,6 +59,39 @@ def exact(moves: Sequence[int], solver: BitBully) -> np.ndarray:
     for action, score in solver.score_all_moves(Board(list(moves))).items():
         found[int(action)] = np.sign(score)
     return found
+
+
+class Perfect:
+    """A player who never gives away an outcome.
+
+    Args:
+      solver: says what moves are worth.
+      soonest: win as soon and lose as late as can be; otherwise any of the moves that keep the outcome.
+    """
+
+    batch = 1
+
+    def __init__(self, solver: BitBully, *, soonest: bool):
+        self.solver, self.soonest = solver, soonest
+        self.name = "perfect" if soonest else "perfect, any best move"
+
+    def choose(self, positions: Sequence[Position]) -> list[Move]:
+        return [Move(self._move(position)) for position in positions]
+
+    def _move(self, position: Position) -> int:
+        board = Board([int(action) for action in position.state.history()])
+        scores = {int(action): score for action, score in self.solver.score_all_moves(board).items()}
+        worth = scores if self.soonest else {action: np.sign(score) for action, score in scores.items()}
+        best = max(worth.values())
+        return int(position.random().choice([action for action in worth if worth[action] == best]))
+
+
+def perfect(names: str, games: int, seed: int) -> list[dict[str, Any]]:
+    """What `Perfect` players score against the opponents named, from the arena's openings."""
+    players = [Perfect(BitBully(), soonest=soonest) for soonest in (True, False)]
+    pairs = [Pairing(player, other) for other in opponents(names, GAME) for player in players]
+    found = tournament(pairs, lambda: OpenSpielEnvironment(GAME), games=games, seed=seed)
+    return found["matches"]
 
 
 def judged(agent: Agent, states: Sequence[Any], outcome: np.ndarray, simulations: Sequence[int]) -> dict[str, Any]:
@@ -78,9 +118,18 @@ def judged(agent: Agent, states: Sequence[Any], outcome: np.ndarray, simulations
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", metavar="DIR", help="a run folder")
+    parser.add_argument("folders", nargs="*", metavar="DIR", help="a run folder")
+    parser.add_argument("--perfect", default="", metavar="NAME,NAME", help="opponents of the perfect players")
     parser.add_argument("--simulations", default="32,100", metavar="N,N", help="simulations of the searches")
     given = parser.parse_args()
+    if not given.folders and not given.perfect:
+        parser.error("name a run folder, or opponents with --perfect")
+    if given.perfect:
+        for one in perfect(given.perfect, *ARENA):
+            shown = ("player", "opponent", "games", "win", "draw", "loss", "score", "score_ci95")
+            print(json.dumps({name: one[name] for name in shown}), flush=True)
+    if not given.folders:
+        return
     counts, solver = [int(count) for count in given.simulations.split(",")], BitBully()
     found = lines(GAMES, SEED)
     outcome = np.array([exact(moves, solver) for moves in found])

@@ -9,6 +9,7 @@ import pytest
 from benchmark_modules import benchmark
 
 from muzen.envs import OpenSpielSimulator
+from muzen.players import Position
 
 pytest.importorskip("pyspiel")
 bitbully = pytest.importorskip("bitbully")
@@ -107,3 +108,26 @@ def test_searches_are_asked_in_both_models_and_judged_by_what_they_choose(solved
     found = solved.judged(agent, states, outcome, [2, 8])
     assert asked == [(None, 2), (None, 8), (simulator, 2), (simulator, 8)]
     assert [found[f"{model}, {n} simulations"] for model in ("learned", "rules") for n in (2, 8)] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("soonest", [True, False])
+def test_the_perfect_player_keeps_every_outcome_and_wins_at_once_where_it_can(solved, soonest):
+    player, solver = solved.Perfect(bitbully.BitBully(), soonest=soonest), bitbully.BitBully()
+    at_once = 0
+    for state in late_states(40, seed=3):
+        (move,) = player.choose([Position(None, state, (7,))])
+        outcome = solved.exact(state.history(), solver)
+        assert outcome[move.action] == outcome.max()
+        winning = [a for a in state.legal_actions() if state.child(a).returns()[state.current_player()] == 1]
+        if soonest and winning:
+            assert move.action in winning
+            at_once += 1
+    assert at_once > 3 or not soonest
+
+
+def test_the_two_perfect_players_meet_every_opponent_from_the_same_openings(solved):
+    found = solved.perfect("random,mcts:2", games=2, seed=1)
+    assert [(one["player"], one["opponent"]) for one in found] == [
+        (name, other) for other in ("random", "mcts:2") for name in ("perfect", "perfect, any best move")
+    ]
+    assert all(one["games"] == 2 and one["score"] == 1 for one in found)
