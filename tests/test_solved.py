@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ bitbully = pytest.importorskip("bitbully")
 from open_spiel.python.algorithms.minimax import alpha_beta_search  # noqa: E402
 
 GAME = "openspiel:connect_four"
+# The solver looks at the game itself.
+NOTHING_SEEN: Any = None
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +118,7 @@ def test_the_perfect_player_keeps_every_outcome_and_wins_at_once_where_it_can(so
     player, solver = solved.Perfect(bitbully.BitBully(), soonest=soonest), bitbully.BitBully()
     at_once = 0
     for state in late_states(40, seed=3):
-        (move,) = player.choose([Position(None, state, (7,))])
+        (move,) = player.choose([Position(state=state, seed=(7,), now=NOTHING_SEEN)])
         outcome = solved.exact(state.history(), solver)
         assert outcome[move.action] == outcome.max()
         winning = [a for a in state.legal_actions() if state.child(a).returns()[state.current_player()] == 1]

@@ -65,8 +65,8 @@ def _checks(row: dict[str, float], config: Config) -> Iterable[Finding]:
             "rewards_cut",
             f"{cut / row['reward_size']:.0%} of the reward lies beyond the support",
             "rewards are larger than any of the random steps, and the model takes the large for smaller ones",
-            f"set reward.limit (now {config.reward.limit or 'automatic'}) to more than {row['reward_largest']:.3g}, the "
-            f"largest reward seen so far in units of a typical random step's, and raise reward.bins "
+            f"set reward.limit (now {config.reward.limit or 'automatic'}) to more than {row['reward_largest']:.3g}, "
+            "the largest reward so far in units of a typical random step's, and raise reward.bins "
             f"(now {config.reward.bins})",
         )
     if settled and get("policy_entropy", 0.5) < 0.02 and get("target_entropy", 0.5) < 0.02:
