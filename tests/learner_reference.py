@@ -10,7 +10,7 @@ import numpy as np
 from replay_reference import end_of, lambda_target
 
 OBSERVED, WIDTH, ACTIONS = 3, 4, 3
-TERMS = ("policy", "value", "reward", "discount", "consistency")
+TERMS = ("policy", "value", "reward", "discount", "consistency", "reconstruction")
 
 
 class Tiny(eqx.Module):
@@ -43,6 +43,9 @@ class Tiny(eqx.Module):
     def predict(self, projected):
         return jnp.tanh(projected @ self.weights["predict"])
 
+    def reconstruct(self, state):
+        return state @ self.weights["reconstruct"]
+
     def _split(self, logits):
         return logits if self.views == 1 else logits.reshape(len(logits), self.views, -1)
 
@@ -64,6 +67,7 @@ def random_weights(seed, views, bins):
         "continues_bias": (),
         "project": (WIDTH, WIDTH),
         "predict": (WIDTH, WIDTH),
+        "reconstruct": (WIDTH, OBSERVED),
     }
     return {name: np.asarray(rng.normal(size=shape)) for name, shape in shapes.items()}
 
@@ -147,7 +151,7 @@ def unrolled(weights, sequence, around=None):
 
 
 def terms(weights, sequence, targets, config, limit, bins, fixed=None):
-    """The five losses of one sequence, each step scaled.
+    """The losses of one sequence, each step scaled.
 
     Args:
       targets: [P] z of each step, None where there is none to train on.
@@ -184,6 +188,10 @@ def terms(weights, sequence, targets, config, limit, bins, fixed=None):
             guess = np.tanh(state @ weights["project"] @ weights["predict"])
             seen = np.tanh(row.observation @ fixed["represent"]) @ fixed["project"]
             out["consistency"] += -scale * guess @ seen / np.linalg.norm(guess) / np.linalg.norm(seen)
+        if config.reconstruction_weight > 0 and sequence.start + k <= sequence.last:
+            said = 1 / (1 + np.exp(-state @ weights["reconstruct"]))
+            seen = row.observation
+            out["reconstruction"] += -scale * (seen * np.log(said) + (1 - seen) * np.log(1 - said)).sum()
     return out
 
 

@@ -32,6 +32,7 @@ BASE = LearnConfig(
     reward_weight=1.1,
     discount_weight=0.9,
     consistency_weight=2.0,
+    reconstruction_weight=0.6,
 )
 
 
@@ -71,7 +72,10 @@ def found(model, target, batch, config):
 
 CASES = {
     "one player": (1, BASE),
-    "one player, short unroll, no ends": (1, dataclasses.replace(BASE, unroll_steps=1, learn_discount=False)),
+    "one player, short unroll, no ends, nothing reconstructed": (
+        1,
+        dataclasses.replace(BASE, unroll_steps=1, learn_discount=False, reconstruction_weight=0.0),
+    ),
     "two players, nothing unrolled": (2, dataclasses.replace(BASE, unroll_steps=0)),
     "two players": (2, dataclasses.replace(BASE, unroll_steps=5)),
     "two players, target network": (2, dataclasses.replace(BASE, bootstrap="target")),
@@ -171,7 +175,12 @@ def only(mask, k):
 def isolated(batch, term, k):
     """A batch in which only step k is trained, and only on this term; its scale is then 1."""
     steps = only(batch.step_mask, k - 1) if k else np.zeros_like(batch.step_mask)
-    masks = {"policy": "policy_mask", "value": "value_mask", "consistency": "observation_mask"}
+    masks = {
+        "policy": "policy_mask",
+        "value": "value_mask",
+        "consistency": "observation_mask",
+        "reconstruction": "observation_mask",
+    }
     batch = batch._replace(step_mask=steps)
     if term in masks:
         batch = batch._replace(**{masks[term]: only(getattr(batch, masks[term]), k)})

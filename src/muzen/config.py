@@ -159,6 +159,10 @@ class LearnConfig:
     """Weight of the loss of the predicted end of the episode."""
     consistency_weight: float = 2.0
     """Weight of the consistency loss between unrolled and real states; 0: off."""
+    reconstruction_weight: float = 0.0
+    """Weight of the loss of the observations that unrolled states stand for, entries of 0 to 1 taken as probabilities;
+    0: off. Where what follows a move is hard to learn from rewards and values alone. Convolutions, and networks of your
+    own that can reconstruct."""
     legal_weight: float = 1.0
     """Weight of the loss of what is legal, where the network learns that."""
     to_play_weight: float = 1.0
@@ -334,6 +338,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "policy_weight": _WEIGHT,
         "discount_weight": _WEIGHT,
         "consistency_weight": _WEIGHT,
+        "reconstruction_weight": _WEIGHT,
         "legal_weight": _WEIGHT,
         "to_play_weight": _WEIGHT,
     },

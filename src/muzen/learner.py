@@ -50,6 +50,7 @@ class Report(NamedTuple):
     policy_loss: Array
     discount_loss: Array
     consistency_loss: Array
+    reconstruction_loss: Array
     legal_loss: Array
     to_play_loss: Array
     gradient_norm: Array
@@ -143,7 +144,7 @@ def _rows(tree: Any) -> Any:
 def loss(
     model: NetworkModel, target: NetworkModel, batch: Any, config: LearnConfig, mesh: Mesh | None = None
 ) -> tuple[Array, dict]:
-    """l = Σ_k scale_k (l^policy + l^value + l^reward + l^end + l^consistency), mean over the batch.
+    """l = Σ_k scale_k (l^policy + l^value + l^reward + l^end + l^consistency + ...), mean over the batch.
 
     scale is 1 at the root and 1/K after it; each sequence carries its importance weight.
 
@@ -191,6 +192,7 @@ def loss(
         "reward": config.reward_weight,
         "discount": config.discount_weight,
         "consistency": config.consistency_weight,
+        "reconstruction": config.reconstruction_weight,
         "legal": config.legal_weight,
         "to_play": config.to_play_weight,
     }
@@ -211,10 +213,12 @@ def loss(
 
 
 def _transition_losses(model: NetworkModel, states: Any, batch: Any, config: LearnConfig) -> dict[str, Array]:
-    """[B, K] losses of what led to each unrolled state: reward, end, and consistency with the real observation."""
+    """[B, K] losses of what led to each unrolled state: reward, end, and two of the real observation: that its own
+    state is alike, and what it is, each cell's cross entropy summed over its planes."""
     size, unrolled = batch.action.shape
     nothing: Array = jnp.zeros((size, unrolled))
-    losses: dict[str, Array] = {"reward": nothing, "discount": nothing, "consistency": nothing}
+    losses: dict[str, Array] = {"reward": nothing, "discount": nothing}
+    losses |= {"consistency": nothing, "reconstruction": nothing}
     if unrolled == 0:
         return losses
     after = _rows(jax.tree.map(lambda s: s[:, 1:], states))
@@ -231,6 +235,11 @@ def _transition_losses(model: NetworkModel, states: Any, batch: Any, config: Lea
         predicted = model.network.predict(model.network.project(after))
         difference = negative_cosine(predicted, real).reshape(size, unrolled)
         losses["consistency"] = difference * batch.observation_mask[:, 1:]
+    if config.reconstruction_weight > 0 and model.learns_reconstruction:
+        seen = _rows(batch.observation[:, 1:]).astype(jnp.float32)
+        each = binary_cross_entropy(model.network.reconstruct(after), seen).sum(1)
+        of_cells = each.reshape(size, unrolled, -1).mean(-1)
+        losses["reconstruction"] = of_cells * batch.observation_mask[:, 1:]
     return losses
 
 

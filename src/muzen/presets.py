@@ -76,13 +76,14 @@ GAMES: dict[str, dict[str, Any]] = {
     "openspiel:pig": {"env_steps": 3_000_000, "learn.samples_per_step": 4.0},
     "openspiel:2048": {
         "env_steps": 500_000,
-        "learn.optimizer": "adam",  # its result is of Adam; Muon came to no better one
         "learn.samples_per_step": 8.0,
         "learn.discount": 0.999,
         "network.blocks": 2,  # a tile slides over three others
-        # Values of hundreds of moves.
-        "value.limit": 1000.0,
-        "value.bins": 81,
+        # Values of hundreds of moves, and tiles a hundred times those of random play.
+        "value.limit": 3000.0,
+        "value.bins": 101,
+        "reward.limit": 500.0,
+        "reward.bins": 61,
         # A new tile at each step explores enough; what noise spoils is most of what a game can bring.
         "act.environments": 32,
         "act.temperature": 0.1,
@@ -91,6 +92,8 @@ GAMES: dict[str, dict[str, Any]] = {
         "learn.correct_off_policy": False,  # as in other games of chance, see _DICE
         # Two states that chance alone tells apart have little to agree on.
         "learn.consistency_weight": 0.0,
+        # How tiles slide is learned too slowly from what it pays.
+        "learn.reconstruction_weight": 3.0,
         "replay.max_steps": 200_000,
         "reanalyse.positions_per_step": 4.0,
     },

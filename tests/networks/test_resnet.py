@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from muzen.config import NetworkConfig
+from muzen.config import NetworkConfig, override
+from muzen.envs import spec_of
 from muzen.errors import ConfigError
+from muzen.experiment.parts import make_model
 from muzen.networks import Network, ResNetwork, make_network
-from muzen.networks.resnet import Convolution, _convolve, action_planes, convolve
+from muzen.networks.resnet import Convolution, _convolve, _quarter_turns, action_planes, convolve
+from muzen.presets import preset
 
 KEY = jax.random.key(0)
 CONFIG = NetworkConfig(kind="resnet", width=16, channels=8, blocks=1)
@@ -41,6 +44,31 @@ def test_shapes(players, zero_sum, per_player):
         assert net.to_play(state).shape == (6, players)
 
 
+def test_what_a_state_stands_for_is_said_only_where_it_is_asked_for():
+    assert network().reconstruct is None
+    net = network(reconstruct=True)
+    assert net.reconstruct is not None
+    said = net.reconstruct(net.representation(jnp.ones((6, 5, 3, 3))))
+    assert said.shape == (6, 5, 3, 3)
+    # Other weights are those of a network that is not asked: a run without it is the same to the bit.
+    plain = network()
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(eqx.tree_at(lambda n: n.decoder, net, None)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_only_a_network_that_can_reconstruct_is_asked_to():
+    pytest.importorskip("pyspiel")
+    spec = spec_of("openspiel:tic_tac_toe")
+    config = override(preset(spec.id, spec), {"learn.reconstruction_weight": 1.0})
+    assert config.network.kind == "mlp"
+    with pytest.raises(ConfigError, match=r"learn\.reconstruction_weight: 1.*network\.kind resnet"):
+        make_model(config, spec, None, None, None)
+    boards = override(config, {"network.kind": "resnet"})
+    assert make_model(boards, spec, None, None, None).learns_reconstruction
+    # With the rules there is no state to say it of.
+    assert not make_model(override(boards, {"search.model": "rules"}), spec, None, None, None).learns_reconstruction
+
+
 def test_states_are_scaled_to_the_unit_interval_over_the_whole_state():
     net = network()
     dynamics = eqx.filter_jit(type(net).dynamics)
@@ -63,10 +91,43 @@ def test_an_action_is_a_plane_with_its_cell_its_column_or_nothing_for_a_pass():
 
 def test_a_direction_is_no_column_even_of_a_board_with_as_many():
     columns, directions = (network(actions=4, shape=(2, 4, 4), directions=directions) for directions in (False, True))
-    assert columns.action_embedding is None
-    assert directions.action_embedding is not None
+    assert columns.action_embedding is None and columns.turned_entry is None
+    assert directions.action_entry is None and directions.turned_entry is not None
     following = np.asarray(directions.dynamics(jnp.ones((4, 4, 4, CONFIG.channels)), jnp.arange(4))).reshape(4, -1)
     assert np.abs(following[:, None] - following[None]).max(-1)[~np.eye(4, dtype=bool)].min() > 1e-4
+
+
+def test_what_is_learned_of_one_direction_holds_for_all():
+    """A turned state, moved in the turned direction, is the moved state turned: up, right, down, left are 0 to 3."""
+    net = network(actions=4, shape=(2, 4, 4), directions=True)
+    state = jax.random.normal(KEY, (4, 4, 4, CONFIG.channels))
+    action = jnp.arange(4)
+    moved = net.dynamics(state, action)
+    for turns in range(1, 4):  # counterclockwise: up becomes left
+        turned = net.dynamics(jnp.rot90(state, turns, (1, 2)), (action - turns) % 4)
+        np.testing.assert_allclose(turned, jnp.rot90(moved, turns, (1, 2)), atol=1e-5)
+    one = net.dynamics(state[:1].repeat(4, 0), action)
+    assert np.abs(np.asarray(one)[0] - np.asarray(one)[1:]).max() > 1e-3
+
+
+def test_directions_are_four_on_a_square_board():
+    for actions, shape in ((5, (2, 4, 4)), (4, (2, 4, 5))):
+        with pytest.raises(ConfigError, match="directions"):
+            network(actions=actions, shape=shape, directions=True)
+
+
+def test_the_direction_of_a_move_in_2048_is_the_one_that_the_dynamics_turn_to():
+    """Up by the rules is what the first action's stencil sees: a tile moves against the row axis, and so on round."""
+    pytest.importorskip("pyspiel")
+    from muzen.envs.openspiel import _DIRECTIONS
+
+    before = np.zeros((1, 5, 5, 1))
+    before[0, 2, 2] = 1
+    for action, (down, right) in enumerate(_DIRECTIONS["2048"]):
+        seen = np.array(_quarter_turns(jnp.asarray(before), jnp.array([action])))
+        moved = np.roll(seen, -1, axis=1)  # up, as it is seen
+        back = np.array(_quarter_turns(jnp.asarray(moved), jnp.array([-action])))
+        assert back[0, 2 + down, 2 + right] == 1
 
 
 @pytest.mark.parametrize(("actions", "shape"), [(9, (5, 3, 3)), (10, (5, 3, 3)), (4, (2, 3, 4)), (50, (5, 3, 3))])

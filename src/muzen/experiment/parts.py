@@ -122,6 +122,7 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
             learn_legal=learned and config.network.learn_legal and not spec.always_legal,
             learn_to_play=learned and not spec.alternating,
             directions=spec.directions,
+            reconstruct=learned and config.learn.reconstruction_weight > 0,
         )
     elif isinstance(network, type) or (callable(network) and not hasattr(network, "dynamics")):
         network = network(spec, key)
@@ -137,6 +138,11 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
         observation_mean=jnp.zeros(spec.observation_shape),
         observation_std=jnp.ones(spec.observation_shape),
     )
+    if learned and config.learn.reconstruction_weight > 0 and not model.learns_reconstruction:
+        raise ConfigError(
+            f"learn.reconstruction_weight: {config.learn.reconstruction_weight:g}, and the network cannot say what the "
+            "observation of a state is; use 0, network.kind resnet, or a network of your own with `reconstruct`"
+        )
     check_network(model, spec.observation_shape)
     return model
 

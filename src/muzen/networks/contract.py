@@ -27,6 +27,7 @@ class Network(Protocol):
       project(state) -> [B, D], predict(projected) -> [B, D]: for the consistency loss.
       to_play(state) -> [B, P] logits of who moves; otherwise players alternate.
       legal(state) -> [B, A] logits, above 0 where an action is legal; otherwise all are.
+      reconstruct(state) -> [B, ...] logits, above 0 where the observation has a 1: for the reconstruction loss.
       prediction(state) -> what policy and value return, as a pair: faster where they share layers.
       transition(state) -> what reward and continues return, as a pair: faster where they share layers.
     """
@@ -163,6 +164,8 @@ def check_network(model: NetworkModel, observation_shape: tuple[int, ...]) -> No
             got, wanted = ask(name, state), tuple(ask(part, state) for part in parts)
             if jax.tree.map(lambda x: x.shape, got) != jax.tree.map(lambda x: x.shape, wanted):
                 raise ConfigError(f"network.{name}: returns {got}; must be what {' and '.join(parts)} return, {wanted}")
+    if model.learns_reconstruction:
+        expect("reconstruct", ask("reconstruct", state), (size, *observation_shape))
     if model.learns_consistency:
         projected = ask("project", state)
         expect("predict", ask("predict", projected), projected.shape)

@@ -26,6 +26,7 @@ def make_network(
     learn_legal: bool = False,
     learn_to_play: bool = False,
     directions: bool = False,
+    reconstruct: bool = False,
 ) -> MLPNetwork | ResNetwork:
     """The built-in network for an environment.
 
@@ -40,7 +41,8 @@ def make_network(
       zero_sum: of two players: one value and reward per state, for the player to move; otherwise P of each.
       learn_legal: say what is legal below the root.
       learn_to_play: say who moves next; otherwise players take turns.
-      directions: on a board, actions are directions, however many columns it has.
+      directions: actions are the four directions of a square board, however many columns it has.
+      reconstruct: say what the observation of a state is; only with convolutions.
 
     Raises:
       ConfigError: a setting is out of range or unknown.
@@ -49,5 +51,5 @@ def make_network(
     to_play = players if learn_to_play and players > 1 else 0
     facts = (config, observation_shape, num_actions, value_bins, reward_bins, values, key)
     if is_convolutional(config, observation_shape):
-        return ResNetwork(*facts, legal=learn_legal, to_play=to_play, directions=directions)
+        return ResNetwork(*facts, legal=learn_legal, to_play=to_play, directions=directions, reconstruct=reconstruct)
     return MLPNetwork(*facts, legal=learn_legal, to_play=to_play)

@@ -89,6 +89,11 @@ class NetworkModel(eqx.Module):
         return has(self.network, "project") and has(self.network, "predict")
 
     @property
+    def learns_reconstruction(self) -> bool:
+        """True if the network says what the observation of a state is."""
+        return has(self.network, "reconstruct")
+
+    @property
     def learns_to_play(self) -> bool:
         """True if the network says who moves next; otherwise players take turns."""
         return self.players > 1 and has(self.network, "to_play")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -161,12 +162,14 @@ class ResNetwork(Heads, eqx.Module):
     """The paper's convolutional network for boards, small; the same functions as `MLPNetwork`.
 
     Hidden states are [B, H, W, channels], scaled by min–max over the whole state. An action enters the dynamics as a
-    plane where actions map onto the board, otherwise as constant planes, one number for each, which are learned.
+    plane where actions map onto the board, otherwise as constant planes, one number for each, which are learned. Where
+    actions are the four directions the board is turned instead, so that what is learned of one holds for all.
     """
 
     entry: PlaneLayer
     representation_blocks: tuple[PlaneBlock, ...]
-    action_entry: PlaneLayer
+    action_entry: PlaneLayer | None
+    turned_entry: PlaneLayer | None  # in its place where actions are directions
     action_embedding: Array | None  # [A, channels]
     dynamics_blocks: tuple[PlaneBlock, ...]
     prediction_layer: Neck
@@ -179,6 +182,7 @@ class ResNetwork(Heads, eqx.Module):
     predictor: tuple[Layer, Linear]
     legal_head: Linear | None
     to_play_head: Linear | None
+    decoder: tuple[PlaneLayer, Convolution] | None
     shape: tuple[int, int, int] = eqx.field(static=True)
     actions: int = eqx.field(static=True)
     players: int = eqx.field(static=True)  # values and rewards per state: 1, or P
@@ -197,6 +201,7 @@ class ResNetwork(Heads, eqx.Module):
         legal: bool = False,
         to_play: int = 0,
         directions: bool = False,
+        reconstruct: bool = False,
     ):
         """Args as `make_network`; `values` is their number per state, `to_play` the players to choose from or 0."""
         if len(observation_shape) != 3:
@@ -212,13 +217,19 @@ class ResNetwork(Heads, eqx.Module):
             return tuple(PlaneBlock(config, random) for _ in range(config.blocks))
 
         self.shape, self.actions = (planes, height, across), num_actions
+        if directions and (num_actions, height) != (4, across):
+            raise ConfigError(
+                f"directions: {num_actions} actions on a board of {height} by {across}; they are the four of a "
+                "square one"
+            )
         mapped = not directions and action_planes(observation_shape, num_actions) is not None
         self.entry = PlaneLayer(planes, channels, 3, config, random)
         self.representation_blocks = blocks()
         # Two planes of a move: where it goes, and ones all over the board for a pass.
-        self.action_entry = PlaneLayer(channels + 2 * mapped, channels, 3, config, random)
+        entry = PlaneLayer(channels + 2 * mapped, channels, 3, config, random)
+        self.action_entry, self.turned_entry = (None, entry) if directions else (entry, None)
         self.action_embedding = None
-        if not mapped:
+        if not mapped and not directions:
             unit = Linear(num_actions, channels, random=random, scale=math.sqrt(num_actions))
             self.action_embedding = unit.weight
         self.dynamics_blocks = blocks()
@@ -235,6 +246,10 @@ class ResNetwork(Heads, eqx.Module):
             to_play=to_play,
         )
         self.scaling = config.state_scaling
+        self.decoder = None
+        if reconstruct:
+            layer = PlaneLayer(channels, channels, 1, config, random)
+            self.decoder = layer, Convolution(channels, planes, 1, random=random)
 
     def representation(self, observation: Array) -> Array:
         """[B, planes, H, W] observations -> [B, H, W, channels] states."""
@@ -245,6 +260,14 @@ class ResNetwork(Heads, eqx.Module):
 
     def dynamics(self, state: Array, action: Array) -> Array:
         """[B, H, W, channels] states and [B] int32 actions -> next states."""
+        if self.turned_entry is not None:
+            # Seen so that the action is the first direction; what follows is turned back.
+            x = _quarter_turns(state, action)
+            x = x + self.turned_entry(x)
+            for block in self.dynamics_blocks:
+                x = block(x)
+            return state_scaling(self.scaling)(_quarter_turns(x, -action))
+        assert self.action_entry is not None
         if self.action_embedding is None:
             table = action_planes(self.shape, self.actions)
             where = jnp.asarray(table)[action]
@@ -257,3 +280,17 @@ class ResNetwork(Heads, eqx.Module):
         for block in self.dynamics_blocks:
             x = block(x)
         return state_scaling(self.scaling)(x)
+
+    @property
+    def reconstruct(self) -> Callable[[Array], Array] | None:
+        """States -> [B, planes, H, W] logits, above 0 where an entry of the observation is 1; None if not learned."""
+        if self.decoder is None:
+            return None
+        layer, out = self.decoder
+        return lambda state: jnp.moveaxis(out(layer(state)), -1, 1)
+
+
+def _quarter_turns(x: Array, turns: Array) -> Array:
+    """[B, H, W, C] turned counterclockwise by [B] quarters."""
+    which = (turns % 4)[:, None, None, None]
+    return jnp.select([which == k for k in range(4)], [jnp.rot90(x, k, (1, 2)) for k in range(4)])
