@@ -190,7 +190,7 @@ def terms(weights, sequence, targets, config, limit, bins, fixed=None):
             out["consistency"] += -scale * guess @ seen / np.linalg.norm(guess) / np.linalg.norm(seen)
         if config.reconstruction_weight > 0 and sequence.start + k <= sequence.last:
             said = 1 / (1 + np.exp(-state @ weights["reconstruct"]))
-            seen = row.observation
+            seen = np.clip(row.observation, 0, 1)
             out["reconstruction"] += -scale * (seen * np.log(said) + (1 - seen) * np.log(1 - said)).sum()
     return out
 

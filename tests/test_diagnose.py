@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -43,6 +45,11 @@ SICK = {
     "replay_stale": ({"target_age": 4_000.0}, "4000 environment steps ago", "reanalyse.positions_per_step"),
     "always_clipped": ({"clipped": 1.0}, "100% of the gradients", "learn.clip_norm"),
 }
+
+
+def test_rules_say_what_they_pay_whatever_the_support():
+    rules = dataclasses.replace(CONFIG, search=dataclasses.replace(CONFIG.search, model="rules"))
+    assert findings([HEALTHY | SICK["rewards_cut"][0]] * 10, rules) == []
 
 
 def test_a_healthy_run_is_told_nothing():

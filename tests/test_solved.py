@@ -116,16 +116,19 @@ def test_searches_are_asked_in_both_models_and_judged_by_what_they_choose(solved
 @pytest.mark.parametrize("soonest", [True, False])
 def test_the_perfect_player_keeps_every_outcome_and_wins_at_once_where_it_can(solved, soonest):
     player, solver = solved.Perfect(bitbully.BitBully(), soonest=soonest), bitbully.BitBully()
-    at_once = 0
+    at_once = varied = 0
     for state in late_states(40, seed=3):
-        (move,) = player.choose([Position(state=state, seed=(7,), now=NOTHING_SEEN)])
+        move, *others = (player.choose([Position(state=state, seed=(seed,), now=NOTHING_SEEN)])[0] for seed in range(8))
+        scores = {int(a): x for a, x in solver.score_all_moves(bitbully.Board(state.history())).items()}
+        assert not soonest or scores[move.action] == max(scores.values())
+        varied += any(scores[other.action] != scores[move.action] for other in others)
         outcome = solved.exact(state.history(), solver)
         assert outcome[move.action] == outcome.max()
         winning = [a for a in state.legal_actions() if state.child(a).returns()[state.current_player()] == 1]
         if soonest and winning:
             assert move.action in winning
             at_once += 1
-    assert at_once > 3 or not soonest
+    assert (at_once > 3) == soonest == (varied == 0)
 
 
 def test_the_two_perfect_players_meet_every_opponent_from_the_same_openings(solved):

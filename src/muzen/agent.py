@@ -40,8 +40,8 @@ class Planner:
       simulator: a game's own rules to plan with, the network only judging; None plans in the learned model.
       reuse_tree: with a simulator, go on from the tree that a search is given as `previous`.
       mesh: devices that a search in the learned model is divided over, where it has roots enough.
-      symmetries: of the board, the identity first; the network's answers are averaged over them. None: the board as it
-        is shown.
+      symmetries: of the board, the identity first; the network's answers are averaged over them. Empty: the board as
+        it is shown.
     """
 
     def __init__(

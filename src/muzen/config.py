@@ -33,8 +33,8 @@ class SearchConfig:
     reuse_tree: bool = False
     """Go on with what the last search found below the moves made since; only where search.model is rules."""
     average_views: Literal["never", "greedy", "always"] = "never"
-    """Average the network, at every node, over the board's symmetries where the game declares some, at as many times
-    the work: when playing greedily (evaluation, arena, play), or in self-play and reanalysis too."""
+    """Average the network, at every node, over the symmetries of the board where a game of OpenSpiel has some, at as
+    many times the work: when playing greedily (evaluation, arena, play), or in self-play and reanalysis too."""
     max_considered: int = 16
     """Gumbel: root actions considered, at most."""
     c_visit: float = 50.0
@@ -160,9 +160,9 @@ class LearnConfig:
     consistency_weight: float = 2.0
     """Weight of the consistency loss between unrolled and real states; 0: off."""
     reconstruction_weight: float = 0.0
-    """Weight of the loss of the observations that unrolled states stand for, entries of 0 to 1 taken as probabilities;
-    0: off. Where what follows a move is hard to learn from rewards and values alone. Convolutions, and networks of your
-    own that can reconstruct."""
+    """Weight of the loss of the observations that unrolled states stand for, entries clipped to 0..1 and taken as
+    probabilities, summed over planes, mean over cells; 0: off. Where what follows a move is hard to learn from rewards
+    and values alone. Convolutions, and networks of your own that have `reconstruct`."""
     legal_weight: float = 1.0
     """Weight of the loss of what is legal, where the network learns that."""
     to_play_weight: float = 1.0

@@ -60,11 +60,12 @@ def _checks(row: dict[str, float], config: Config) -> Iterable[Finding]:
             f"raise value.limit (now {config.value.limit or 'automatic'}) "
             f"or lower learn.discount (now {learn.discount})",
         )
-    if (cut := get("reward_cut", 0.0)) > MOST_REWARD_CUT * get("reward_size", 0.0):
+    cut = get("reward_cut", 0.0) if search.model == "learned" else 0.0  # the rules themselves say what they pay
+    if cut > MOST_REWARD_CUT * get("reward_size", 0.0):
         yield Finding(
             "rewards_cut",
             f"{cut / row['reward_size']:.0%} of the reward lies beyond the support",
-            "rewards are larger than any of the random steps, and the model takes the large for smaller ones",
+            "the model takes large rewards for smaller ones, as random steps showed none so large, or a limit was set",
             f"set reward.limit (now {config.reward.limit or 'automatic'}) to more than {row['reward_largest']:.3g}, "
             "the largest reward so far in units of a typical random step's, and raise reward.bins "
             f"(now {config.reward.bins})",

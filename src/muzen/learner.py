@@ -236,7 +236,7 @@ def _transition_losses(model: NetworkModel, states: Any, batch: Any, config: Lea
         difference = negative_cosine(predicted, real).reshape(size, unrolled)
         losses["consistency"] = difference * batch.observation_mask[:, 1:]
     if config.reconstruction_weight > 0 and model.learns_reconstruction:
-        seen = _rows(batch.observation[:, 1:]).astype(jnp.float32)
+        seen = jnp.clip(_rows(batch.observation[:, 1:]).astype(jnp.float32), 0.0, 1.0)
         each = binary_cross_entropy(model.network.reconstruct(after), seen).sum(1)
         of_cells = each.reshape(size, unrolled, -1).mean(-1)
         losses["reconstruction"] = of_cells * batch.observation_mask[:, 1:]

@@ -36,7 +36,7 @@ class EnvSpec:
       alternating: true if players move strictly in turn; otherwise who moves next must be learned.
       chance: of a game, true if anything but the players' moves decides how it goes on.
       largest_return: largest |return| that a player of a game can have, or None where it is not known.
-      directions: of a game, true if actions are up, right, down and left on a square board.
+      directions: of a game, true if actions 0 to 3 are up, right, down, left on a square board.
       past_actions: how many of the episode's last actions stand, one-hot, at the end of every observation.
     """
 

@@ -250,6 +250,10 @@ def wrong(**functions):
         ({"dynamics": lambda self, s, a: s[:, None]}, r"network\.dynamics: .* must be like the state"),
         ({"representation": lambda self, o: o @ jnp.ones((9, 9))}, r"network\.representation: fails on a batch"),
         ({"prediction": lambda self, s: (s, s)}, r"network\.prediction: .* must be what policy and value return"),
+        (
+            {"reconstruct": lambda self, s: jnp.zeros((3, 5))},
+            r"network\.reconstruct: shape \(3, 5\) .* must be \(3, 4\)",
+        ),
         ({"project": lambda self, s: s, "predict": lambda self, s: s[:1]}, r"network\.predict: shape \(1,\)"),
     ],
 )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+from types import SimpleNamespace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from muzen.config import NetworkConfig, override
+from muzen.config import LearnConfig, NetworkConfig, override
 from muzen.envs import spec_of
 from muzen.errors import ConfigError
 from muzen.experiment.parts import make_model
-from muzen.networks import Network, ResNetwork, make_network
+from muzen.learner import _transition_losses, unroll
+from muzen.maths.supports import CategoricalEncoding
+from muzen.networks import Network, NetworkModel, ResNetwork, make_network
 from muzen.networks.resnet import Convolution, _convolve, _quarter_turns, action_planes, convolve
 from muzen.presets import preset
 
@@ -56,6 +61,39 @@ def test_what_a_state_stands_for_is_said_only_where_it_is_asked_for():
         np.testing.assert_array_equal(a, b)
 
 
+def plain_network(spec):
+    return make_network(NetworkConfig(kind="mlp"), spec.observation_shape, spec.num_actions, 23, 23, 2, KEY)
+
+
+def test_a_reconstruction_costs_the_sum_over_planes_and_the_mean_over_cells():
+    planes, height, width, size, steps = 2, 3, 5, 4, 2
+    net = network(shape=(planes, height, width), actions=15, reconstruct=True)
+    encoding = CategoricalEncoding(limit=1.0, bins=5)
+    model = NetworkModel(net, CategoricalEncoding(limit=1.0, bins=11), encoding, gamma=1.0, num_actions=15, players=2)
+    rng = np.random.default_rng(0)
+    observation = rng.uniform(-0.5, 1.5, (size, steps + 1, planes, height, width)).astype(np.float32)
+    mask = np.array([[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]], np.float32)
+    batch = SimpleNamespace(
+        action=jnp.zeros((size, steps), jnp.int32),
+        observation=observation,
+        observation_mask=mask,
+        step_mask=jnp.ones((size, steps)),
+        reward=jnp.zeros((size, steps, 2)),
+        continues=jnp.ones((size, steps)),
+        to_play=jnp.zeros((size, steps + 1), jnp.int32),
+    )
+    states = unroll(model, batch.observation[:, 0], batch.action)
+    config = LearnConfig(reconstruction_weight=1.0, consistency_weight=0.0)
+    found = _transition_losses(model, states, batch, config)["reconstruction"]
+    assert net.reconstruct is not None
+    for b in range(size):
+        for k in range(steps):
+            said = 1 / (1 + np.exp(-np.asarray(net.reconstruct(states[b, k + 1][None]), np.float64)[0]))
+            seen = np.clip(observation[b, k + 1], 0, 1)
+            each = -(seen * np.log(said) + (1 - seen) * np.log(1 - said))
+            assert found[b, k] == pytest.approx(mask[b, k + 1] * each.sum() / (height * width), rel=1e-4)
+
+
 def test_only_a_network_that_can_reconstruct_is_asked_to():
     pytest.importorskip("pyspiel")
     spec = spec_of("openspiel:tic_tac_toe")
@@ -63,6 +101,11 @@ def test_only_a_network_that_can_reconstruct_is_asked_to():
     assert config.network.kind == "mlp"
     with pytest.raises(ConfigError, match=r"learn\.reconstruction_weight: 1.*network\.kind resnet"):
         make_model(config, spec, None, None, None)
+    with pytest.raises(ConfigError, match="uint8"):
+        pixels = dataclasses.replace(spec, observation_dtype="uint8")
+        make_model(override(config, {"network.kind": "resnet"}), pixels, None, None, None)
+    # A network of the user's own is not refused for what its settings did not ask of it.
+    make_model(config, spec, plain_network(spec), None, None)
     boards = override(config, {"network.kind": "resnet"})
     assert make_model(boards, spec, None, None, None).learns_reconstruction
     # With the rules there is no state to say it of.

@@ -80,11 +80,12 @@ def restore(run: Experiment) -> list[str]:
     # Where they will stay: arrays that move after the first gradient step have it compiled twice.
     learner = _restore_arrays(run.learner, saved.arrays, "learner/", run.folder.path)
     run.learner = devices.everywhere(learner, run.mesh)
-    run.know_reward_units()
     run.normaliser.mean, run.normaliser.m2 = saved.arrays["normaliser/mean"], saved.arrays["normaliser/m2"]
     run.normaliser.count = state["normaliser_count"]
     for name in _COUNTERS:
         setattr(run, name, state[name])
+    if run.started:
+        run.know_reward_units()
     run.window = {name: list(x) for name, x in state["window"].items()}
     run.recent = deque(state["recent"], maxlen=run.recent.maxlen)
     run.wrongly_resigned = deque(state.get("wrongly_resigned", ()), maxlen=run.wrongly_resigned.maxlen)
@@ -151,7 +152,7 @@ def _restore_arrays(tree: Any, arrays: dict[str, np.ndarray], prefix: str, folde
             raise RunDamagedError(
                 f"{folder}: array {name} is {found}, the network wants {leaf.shape}. The run was trained with another "
                 "network or other observations: pass the same network= and encodings; its config.json names network.* "
-                "(past_actions too), its run.json the Muzen version"
+                "(past_actions too) and learn.reconstruction_weight, its run.json the Muzen version"
             )
         return jnp.asarray(stored, leaf.dtype)
 

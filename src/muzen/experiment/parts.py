@@ -109,7 +109,8 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
     # Seen by the player to move, a number means something only where a position says for certain who that is: after a
     # roll of dice that may pass the turn, the mean of one player's gain and the other's is nobody's.
     shared = spec.zero_sum and spec.alternating
-    if network is None:
+    built_in = network is None
+    if built_in:
         network = make_network(
             config.network,
             spec.observation_shape,
@@ -138,11 +139,17 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
         observation_mean=jnp.zeros(spec.observation_shape),
         observation_std=jnp.ones(spec.observation_shape),
     )
-    if learned and config.learn.reconstruction_weight > 0 and not model.learns_reconstruction:
-        raise ConfigError(
-            f"learn.reconstruction_weight: {config.learn.reconstruction_weight:g}, and the network cannot say what the "
-            "observation of a state is; use 0, network.kind resnet, or a network of your own with `reconstruct`"
-        )
+    if learned and (weight := config.learn.reconstruction_weight) > 0:
+        if built_in and not model.learns_reconstruction:
+            raise ConfigError(
+                f"learn.reconstruction_weight: {weight:g}, and an MLP does not say what the observation of a state is; "
+                "use 0, network.kind resnet, or a network of your own with `reconstruct`"
+            )
+        if model.learns_reconstruction and spec.observation_dtype == "uint8":
+            raise ConfigError(
+                f"learn.reconstruction_weight: {weight:g}, and observations are uint8; only numbers from 0 to 1 can be "
+                "reconstructed: use 0, or an environment that divides by 255"
+            )
     check_network(model, spec.observation_shape)
     return model
 

@@ -487,7 +487,8 @@ class Experiment:
             row["resign_judged"] = len(self.wrongly_resigned)
         row |= {name: float(np.mean(x)) for name, x in sorted(self.window.items())}
         row["reward_spread"] = self.reward_high - self.reward_low
-        row["reward_largest"] = max(abs(self.reward_low), abs(self.reward_high)) / self.reward_scale
+        if self.started:
+            row["reward_largest"] = max(abs(self.reward_low), abs(self.reward_high)) / self.reward_scale
         row["replay_steps"] = self.replay.steps
         self.window = {}
         self.metrics.write(row)

@@ -27,7 +27,8 @@ class Network(Protocol):
       project(state) -> [B, D], predict(projected) -> [B, D]: for the consistency loss.
       to_play(state) -> [B, P] logits of who moves; otherwise players alternate.
       legal(state) -> [B, A] logits, above 0 where an action is legal; otherwise all are.
-      reconstruct(state) -> [B, ...] logits, above 0 where the observation has a 1: for the reconstruction loss.
+      reconstruct(state) -> [B, ...] logits of the observation's entries: for the reconstruction loss, a sum
+        over axis 1 (planes) and a mean over the others (cells).
       prediction(state) -> what policy and value return, as a pair: faster where they share layers.
       transition(state) -> what reward and continues return, as a pair: faster where they share layers.
     """

@@ -41,7 +41,7 @@ def make_network(
       zero_sum: of two players: one value and reward per state, for the player to move; otherwise P of each.
       learn_legal: say what is legal below the root.
       learn_to_play: say who moves next; otherwise players take turns.
-      directions: actions are the four directions of a square board, however many columns it has.
+      directions: actions 0 to 3 are up, right, down, left on a square board, however many columns it has.
       reconstruct: say what the observation of a state is; only with convolutions.
 
     Raises:

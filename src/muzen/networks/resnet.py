@@ -219,8 +219,8 @@ class ResNetwork(Heads, eqx.Module):
         self.shape, self.actions = (planes, height, across), num_actions
         if directions and (num_actions, height) != (4, across):
             raise ConfigError(
-                f"directions: {num_actions} actions on a board of {height} by {across}; they are the four of a "
-                "square one"
+                f"directions: {num_actions} actions on a board of {height} by {across}; they must be "
+                "4 on a square one; leave EnvSpec.directions false"
             )
         mapped = not directions and action_planes(observation_shape, num_actions) is not None
         self.entry = PlaneLayer(planes, channels, 3, config, random)
