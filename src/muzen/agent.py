@@ -18,10 +18,9 @@ from muzen.actors import Plan
 from muzen.envs import OpenSpielSimulator, one_hot_past
 from muzen.errors import EnvError, SearchError
 from muzen.known_rules import KnownRules, kept_tree
-from muzen.networks import Views
 from muzen.search import search, xla
 from muzen.search.tree import Tree
-from muzen.types import Array, EnvSpec, Model, SearchResult, Simulator, Symmetry
+from muzen.types import Array, EnvSpec, Model, SearchResult, Simulator
 
 SearchPath = Literal["auto", "xla", "host"]
 
@@ -40,8 +39,6 @@ class Planner:
       simulator: a game's own rules to plan with, the network only judging; None plans in the learned model.
       reuse_tree: with a simulator, go on from the tree that a search is given as `previous`.
       mesh: devices that a search in the learned model is divided over, where it has roots enough.
-      symmetries: of the board, the identity first; the network's answers are averaged over them. Empty: the board as
-        it is shown.
     """
 
     def __init__(
@@ -53,9 +50,7 @@ class Planner:
         simulator: Simulator | None = None,
         reuse_tree: bool = False,
         mesh: Mesh | None = None,
-        symmetries: Sequence[Symmetry] = (),
     ):
-        self.symmetries = tuple(symmetries)
         self.rule, self.simulations, self.root_value = rule, simulations, root_value
         self.path: SearchPath = path
         self.simulator, self.reuse_tree, self.mesh = simulator, reuse_tree, mesh
@@ -77,9 +72,6 @@ class Planner:
             copy = devices.everywhere(model, self.mesh) if everywhere else devices.here(model)
             self._copies[everywhere] = model, copy
         return self._copies[everywhere][1]
-
-    def _seen_from_every_side(self, model: Any) -> Any:
-        return Views(model, self.symmetries) if self.symmetries else model
 
     def search(
         self,
@@ -116,7 +108,7 @@ class Planner:
         """
         legal, to_play = np.asarray(legal), np.asarray(to_play, np.int32)
         mesh = self.mesh if self.divides(len(to_play)) else None
-        searched: Any = self._seen_from_every_side(self._copied(model, mesh is not None))
+        searched: Any = self._copied(model, mesh is not None)
         tree = None
         if self.simulator is None:
             observation, legal, to_play = devices.divided((np.asarray(observation), legal, to_play), mesh)
@@ -144,10 +136,9 @@ class Planner:
 
     def network_alone(self, model: Any, observation: Array) -> Callable[[], None]:
         """A function that makes a search's inferences for [B, ...] observations, and nothing else; see `profile`."""
-        asked = self._seen_from_every_side(self._copied(model, False))
         if self.simulator is None:
-            return partial(profile.inferences, asked, jnp.asarray(observation), self.simulations)
-        rules, to_play = KnownRules(self.simulator, asked), np.zeros(len(observation), np.int32)
+            return partial(profile.inferences, self._copied(model, False), jnp.asarray(observation), self.simulations)
+        rules, to_play = KnownRules(self.simulator, self._copied(model, False)), np.zeros(len(observation), np.int32)
 
         def judge() -> None:
             for _ in range(self.simulations):

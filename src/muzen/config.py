@@ -32,9 +32,6 @@ class SearchConfig:
     """Simulations per move in self-play and reanalysis."""
     reuse_tree: bool = False
     """Go on with what the last search found below the moves made since; only where search.model is rules."""
-    average_views: Literal["never", "greedy", "always"] = "never"
-    """Average the network, at every node, over the symmetries of the board where a game of OpenSpiel has some, at as
-    many times the work: when playing greedily (evaluation, arena, play), or in self-play and reanalysis too."""
     max_considered: int = 16
     """Gumbel: root actions considered, at most."""
     c_visit: float = 50.0

@@ -12,7 +12,7 @@ from muzen.envs.make import (
     past_actions_refused,
     spec_of,
 )
-from muzen.envs.openspiel import PREFIX, OpenSpielEnvironment, load_game, symmetries
+from muzen.envs.openspiel import PREFIX, OpenSpielEnvironment, load_game
 from muzen.envs.seeding import episode_seed
 from muzen.envs.simulator import OpenSpielSimulator
 
@@ -36,5 +36,4 @@ __all__ = [
     "open_env",
     "past_actions_refused",
     "spec_of",
-    "symmetries",
 ]

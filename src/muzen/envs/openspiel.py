@@ -47,7 +47,7 @@ class OpenSpielEnvironment:
         self.name = name
         self.game = load_game(name)
         self.spec = _spec(name)
-        self.symmetries = symmetries(name)
+        self.symmetries = _symmetries(name)
         self._all_legal = np.ones(self.spec.num_actions, bool)
         self._all_legal.setflags(write=False)
         self._state: Any = None
@@ -266,10 +266,8 @@ _DIRECTIONS = {"2048": ((-1, 0), (0, 1), (1, 0), (0, -1))}
 
 
 @functools.lru_cache(maxsize=64)
-def symmetries(name: str) -> tuple[Symmetry, ...]:
-    """The symmetries that a game declares, the identity first; none where there are none, as outside OpenSpiel."""
-    if not name.startswith(PREFIX):
-        return ()
+def _symmetries(name: str) -> tuple[Symmetry, ...]:
+    """The symmetries that a game declares, the identity first; none where it declares none."""
     spec, short = _spec(name), _short_name(name)
     if short == "mancala":
         return _sides(spec)

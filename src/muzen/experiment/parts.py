@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from muzen.agent import Agent, Planner
 from muzen.config import ActConfig, Config, LearnConfig, SearchConfig
 from muzen.devices import worth_dividing
-from muzen.envs import OpenSpielSimulator, symmetries
+from muzen.envs import OpenSpielSimulator
 from muzen.errors import ConfigError, EnvError
 from muzen.maths.supports import CategoricalEncoding, make_encoding
 from muzen.networks import Network, NetworkModel, check_network, is_convolutional, make_network
@@ -155,28 +155,12 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
 
 
 def make_planner(
-    config: SearchConfig,
-    spec: EnvSpec,
-    simulations: int,
-    span_floor: float = 0.0,
-    mesh: Mesh | None = None,
-    *,
-    greedy: bool = False,
+    config: SearchConfig, spec: EnvSpec, simulations: int, span_floor: float = 0.0, mesh: Mesh | None = None
 ) -> Planner:
-    """The search as the settings ask for it, in self-play or greedy; the span floor is in environment units of value,
-    see `Experiment`."""
-    averages = config.average_views == "always" or (greedy and config.average_views == "greedy")
+    """The search as the settings ask for it; the span floor is in environment units of value, see `Experiment`."""
     rule = dataclasses.replace(make_rule(config), span_floor=span_floor)
     simulator = make_simulator(config, spec.id)
-    return Planner(
-        rule,
-        simulations,
-        config.root_value,
-        simulator=simulator,
-        reuse_tree=config.reuse_tree,
-        mesh=mesh,
-        symmetries=symmetries(spec.id) if averages else (),
-    )
+    return Planner(rule, simulations, config.root_value, simulator=simulator, reuse_tree=config.reuse_tree, mesh=mesh)
 
 
 def make_agent(
@@ -184,7 +168,7 @@ def make_agent(
 ) -> Agent:
     """A greedy agent from weights and settings."""
     simulations = config.evaluate.simulations or config.search.simulations
-    planner = make_planner(config.search, spec, simulations, span_floor, mesh, greedy=True)
+    planner = make_planner(config.search, spec, simulations, span_floor, mesh)
     return Agent(model, planner, spec, env_steps, config.evaluate.max_steps)
 
 

@@ -7,7 +7,6 @@ from muzen.networks.mlp import MLPNetwork
 from muzen.networks.model import NetworkModel, TurnState
 from muzen.networks.normaliser import Normaliser
 from muzen.networks.resnet import ResNetwork
-from muzen.networks.views import Views
 
 __all__ = [
     "Layer",
@@ -20,7 +19,6 @@ __all__ = [
     "ResNetwork",
     "ResidualBlock",
     "TurnState",
-    "Views",
     "check_network",
     "generator",
     "is_convolutional",
