@@ -53,11 +53,17 @@ def lines(games: int, seed: int) -> list[tuple[int, ...]]:
     return sorted({tuple(actions[:n]) for actions in records for n in range(FIRST_PLY, len(actions))})
 
 
+def scored(moves: Sequence[int], solver: BitBully) -> dict[int, int]:
+    """What each legal move is worth to the player to move: above 0 it wins, below 0 it loses, the larger the sooner won
+    or the later lost."""
+    return {int(action): score for action, score in solver.score_all_moves(Board(list(moves))).items()}
+
+
 def exact(moves: Sequence[int], solver: BitBully) -> np.ndarray:
     """[7] how each move ends for the player to move under perfect play: 1, 0 or -1; -2 where it is illegal."""
     found = np.full(7, -2)
-    for action, score in solver.score_all_moves(Board(list(moves))).items():
-        found[int(action)] = np.sign(score)
+    for action, score in scored(moves, solver).items():
+        found[action] = np.sign(score)
     return found
 
 
@@ -79,8 +85,7 @@ class Perfect:
         return [Move(self._move(position)) for position in positions]
 
     def _move(self, position: Position) -> int:
-        board = Board([int(action) for action in position.state.history()])
-        scores = {int(action): score for action, score in self.solver.score_all_moves(board).items()}
+        scores = scored(position.state.history(), self.solver)
         worth = scores if self.soonest else {action: np.sign(score) for action, score in scores.items()}
         best = max(worth.values())
         return int(position.random().choice([action for action in worth if worth[action] == best]))

@@ -217,8 +217,12 @@ def _transition_losses(model: NetworkModel, states: Any, batch: Any, config: Lea
     state is alike, and what it is, each cell's cross entropy summed over its planes."""
     size, unrolled = batch.action.shape
     nothing: Array = jnp.zeros((size, unrolled))
-    losses: dict[str, Array] = {"reward": nothing, "discount": nothing}
-    losses |= {"consistency": nothing, "reconstruction": nothing}
+    losses: dict[str, Array] = {
+        "reward": nothing,
+        "discount": nothing,
+        "consistency": nothing,
+        "reconstruction": nothing,
+    }
     if unrolled == 0:
         return losses
     after = _rows(jax.tree.map(lambda s: s[:, 1:], states))

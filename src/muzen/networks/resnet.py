@@ -262,24 +262,27 @@ class ResNetwork(Heads, eqx.Module):
         """[B, H, W, channels] states and [B] int32 actions -> next states."""
         if self.turned_entry is not None:
             # Seen so that the action is the first direction; what follows is turned back.
-            x = _quarter_turns(state, action)
-            x = x + self.turned_entry(x)
-            for block in self.dynamics_blocks:
-                x = block(x)
-            return state_scaling(self.scaling)(_quarter_turns(x, -action))
-        assert self.action_entry is not None
-        if self.action_embedding is None:
-            table = action_planes(self.shape, self.actions)
-            where = jnp.asarray(table)[action]
-            nowhere = 1.0 - where.max((1, 2), keepdims=True) + jnp.zeros_like(where)
-            x = jnp.concatenate([state, where[..., None], nowhere[..., None]], -1)
+            state = _quarter_turns(state, action)
+            added = self.turned_entry(state)
         else:
-            x = state + self.action_embedding[action][:, None, None]
+            assert self.action_entry is not None
+            added = self.action_entry(self._with_action(state, action))
         # The state itself goes round what the action adds, so that a board that hardly changes is easily kept.
-        x = state + self.action_entry(x)
+        x = state + added
         for block in self.dynamics_blocks:
             x = block(x)
+        if self.turned_entry is not None:
+            x = _quarter_turns(x, -action)
         return state_scaling(self.scaling)(x)
+
+    def _with_action(self, state: Array, action: Array) -> Array:
+        """[B, H, W, channels] states and [B] actions -> planes that show both."""
+        if self.action_embedding is not None:
+            return state + self.action_embedding[action][:, None, None]
+        table = action_planes(self.shape, self.actions)
+        where = jnp.asarray(table)[action]
+        nowhere = 1.0 - where.max((1, 2), keepdims=True) + jnp.zeros_like(where)
+        return jnp.concatenate([state, where[..., None], nowhere[..., None]], -1)
 
     @property
     def reconstruct(self) -> Callable[[Array], Array] | None:
