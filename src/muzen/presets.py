@@ -51,7 +51,7 @@ GAMES: dict[str, dict[str, Any]] = {
         "act.opening_moves": 6,
     },
     "openspiel:connect_four": {
-        "env_steps": 600_000,
+        "env_steps": 900_000,
         "network.channels": 24,
         "network.state_scaling": "tanh",  # which moves win is learned sooner than with min-max
         # A look at each of seven moves, and enough beyond it to see the answers.
@@ -62,6 +62,16 @@ GAMES: dict[str, dict[str, Any]] = {
         # Outcomes then tell who plays better, and not whose noise did less harm.
         "act.sample_moves": 10,
         "replay.max_steps": 200_000,
+        # Values then tell a quick win from a slow one, and a long defence from a short one.
+        "learn.discount": 0.98,
+        "learn.td_lambda": 0.95,
+        # What a move leads to, and which moves end a game, is learned too slowly from outcomes alone.
+        "learn.reconstruction_weight": 3.0,
+        "learn.consistency_weight": 0.0,
+        "learn.ends": 0.25,
+        # Six sequences of three moves take the time of four of five.
+        "learn.unroll_steps": 3,
+        "learn.samples_per_step": 6.0,
     },
     "openspiel:mancala": {
         "env_steps": 1_200_000,
