@@ -64,3 +64,5 @@ def test_a_plan_holds_the_search_value_and_not_the_networks(asked, root_value, v
     planner = Planner(Gumbel(), 4, root_value)
     plan = planner.plan(Hundred(), np.zeros((1, 2)), LEGAL[None], np.zeros(1, np.int32), jax.random.key(0))
     np.testing.assert_allclose(plan.value, [[value]])
+    # What people are shown is what is learned from.
+    np.testing.assert_allclose(Agent(Hundred(), planner, SPEC).search([0.0, 1.0], LEGAL).value, [[value]])

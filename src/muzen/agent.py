@@ -31,10 +31,10 @@ class Planner:
     Args:
       rule: `Gumbel(...)` or `Puct(...)`.
       simulations: per move.
-      root_value: what `plan` calls the search value of a root: "mean" is the visit mean with the network's own
-        value; "policy" the mean of q under the improved policy, which unlike the visit mean does not count what
-        sequential halving visited only to rule out. Only the mover has a q: with more players it is the mean,
-        unless one's gain is the other's loss.
+      root_value: what the search value of a root is: "mean" is the visit mean with the network's own value; "policy"
+        the mean of q under the improved policy, which unlike the visit mean does not count what sequential halving
+        visited only to rule out. Only the mover has a q: with more players it is the mean, unless one's gain is the
+        other's loss.
       path: "xla", "host", or "auto" for whichever the machine supports.
       simulator: a game's own rules to plan with, the network only judging; None plans in the learned model.
       reuse_tree: with a simulator, go on from the tree that a search is given as `previous`.
@@ -87,7 +87,7 @@ class Planner:
         temperature: float | Array = 1.0,
         span_floor: float | Array | None = None,
     ) -> SearchResult:
-        """Search B roots.
+        """Search B roots; `value` of the result is the search value that `root_value` names.
 
         Args:
           model: whose weights to plan with.
@@ -121,7 +121,7 @@ class Planner:
             tree = kept_tree(previous, states, self.simulator) if self.reuse_tree else None
         rule = self.rule if span_floor is None else dataclasses.replace(self.rule, span_floor=jnp.float32(span_floor))
         root = root._replace(legal=legal, to_play=to_play)
-        return search(
+        found = search(
             searched,
             root,
             key,
@@ -133,6 +133,12 @@ class Planner:
             tree=tree,
             mesh=mesh,
         )
+        players = np.shape(found.value)[1]
+        if self.root_value == "policy" and (players == 1 or getattr(model, "zero_sum", False)):
+            own = (np.asarray(found.policy) * np.asarray(found.q)).sum(1, keepdims=True)
+            value = own if players == 1 else np.asarray(model.every_view(own, np.asarray(to_play)))
+            found = found._replace(value=value)
+        return found
 
     def network_alone(self, model: Any, observation: Array) -> Callable[[], None]:
         """A function that makes a search's inferences for [B, ...] observations, and nothing else; see `profile`."""
@@ -149,11 +155,8 @@ class Planner:
     def plan(self, model: Any, observation: Array, legal: Array, to_play: Array, key: Array, **options: Any) -> Plan:
         """`search`, as the numpy arrays that a rollout and replay want."""
         found = self.search(model, observation, legal, to_play, key, **options)
-        policy, value = np.asarray(found.policy), np.asarray(found.value)
-        if self.root_value == "policy" and (value.shape[1] == 1 or getattr(model, "zero_sum", False)):
-            own = (policy * np.asarray(found.q)).sum(1, keepdims=True)
-            value = own if value.shape[1] == 1 else np.asarray(model.every_view(own, np.asarray(to_play)))
-        return Plan(np.asarray(found.action), policy, value, found.tree if self.reuse_tree else None)
+        tree = found.tree if self.reuse_tree else None
+        return Plan(np.asarray(found.action), np.asarray(found.policy), np.asarray(found.value), tree)
 
 
 class Agent:
