@@ -133,10 +133,12 @@ class Planner:
             tree=tree,
             mesh=mesh,
         )
+        network: Any = model  # a model that is no network's says nothing of sums
         players = np.shape(found.value)[1]
-        if self.root_value == "policy" and (players == 1 or getattr(model, "zero_sum", False)):
-            own = (np.asarray(found.policy) * np.asarray(found.q)).sum(1, keepdims=True)
-            value = own if players == 1 else np.asarray(model.every_view(own, np.asarray(to_play)))
+        if self.root_value == "policy" and (players == 1 or getattr(network, "zero_sum", False)):
+            value = (np.asarray(found.policy) * np.asarray(found.q)).sum(1, keepdims=True)
+            if players > 1:
+                value = np.asarray(network.every_view(value, np.asarray(to_play)))
             found = found._replace(value=value)
         return found
 

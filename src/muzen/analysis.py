@@ -98,8 +98,8 @@ def win_chance(spec: EnvSpec, expected: float) -> float | None:
     """The chance to win, 0 to 1, that one player's expected return stands for; a draw is half a win.
 
     A game that pays 1 for winning has its losers share -1, and of two players a draw is 0: what is expected is linear
-    in the chance. None where a game pays otherwise. An agent that discounts (`learn.discount`) expects less of an outcome
-    that is far off: the chance then lies nearer to an even one.
+    in the chance. None where a game pays otherwise. An agent that discounts (`learn.discount`) expects less of an
+    outcome that is far off: the chance then lies nearer to an even one.
     """
     if spec.players == 1 or not spec.zero_sum or spec.largest_return != 1:
         return None
