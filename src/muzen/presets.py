@@ -44,7 +44,13 @@ GAMES: dict[str, dict[str, Any]] = {
         "learn.samples_per_step": 8.0,
         # A 3x3 convolution sees all of this board at once: an MLP does the same, faster.
         "network.kind": "mlp",
-        "learn.optimizer": "adam",  # an MLP; Muon was not compared
+        # What convolutions gain by was not compared with an MLP, or is not to be had.
+        "learn.optimizer": "adam",
+        "learn.reconstruction_weight": 0.0,
+        "learn.consistency_weight": 2.0,
+        "learn.ends": 0.0,
+        "learn.unroll_steps": 5,
+        "learn.td_lambda": 1.0,
         "network.width": 128,
         # What no good opponent lets happen must be met all the same, to be played well.
         "act.random_openings": 0.7,
@@ -64,14 +70,6 @@ GAMES: dict[str, dict[str, Any]] = {
         "replay.max_steps": 200_000,
         # Values then tell a quick win from a slow one, and a long defence from a short one.
         "learn.discount": 0.98,
-        "learn.td_lambda": 0.95,
-        # What a move leads to, and which moves end a game, is learned too slowly from outcomes alone.
-        "learn.reconstruction_weight": 3.0,
-        "learn.consistency_weight": 0.0,
-        "learn.ends": 0.25,
-        # Six sequences of three moves take the time of four of five.
-        "learn.unroll_steps": 3,
-        "learn.samples_per_step": 6.0,
     },
     "openspiel:mancala": {
         "env_steps": 1_200_000,
@@ -120,6 +118,19 @@ _DICE: dict[str, Any] = {
     "reanalyse.positions_per_step": 0.5,
     "replay.max_steps": 200_000,
     "search.c_scale": 1.0,
+}
+
+# Boards of several without chance: what a move leads to, and which moves end a game, is learned too slowly from
+# outcomes alone (docs/log.md, "A win soon is worth more than one late").
+_BOARD: dict[str, Any] = {
+    "learn.reconstruction_weight": 3.0,
+    "learn.consistency_weight": 0.0,
+    "learn.ends": 0.25,
+    # Six sequences of three moves take the time of four of five.
+    "learn.unroll_steps": 3,
+    "learn.samples_per_step": 6.0,
+    # Search values along the way count too.
+    "learn.td_lambda": 0.95,
 }
 
 _LONG_EPISODE = 1_000  # environment steps
@@ -176,6 +187,8 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
             settings |= {f"{name}.bins": _OUTCOME_BINS for name in ("value", "reward")}
         if spec.chance:
             settings |= _DICE
+        elif len(spec.observation_shape) == 3 and spec.observation_dtype != "uint8":
+            settings |= _BOARD
     elif spec.max_episode_steps is not None and spec.max_episode_steps >= _LONG_EPISODE:
         settings |= _LONG
     if len(spec.observation_shape) == 3:  # planes: a mean for each cell would hide what cells have in common
