@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import jax
@@ -13,6 +14,7 @@ from small_runs import StopAt, assert_same_end, small
 import muzen
 from muzen.config import Config
 from muzen.envs import make, spec_of
+from muzen.experiment.parts import make_model
 from muzen.presets import preset
 from muzen.runs import Weights, read_metrics
 
@@ -100,6 +102,20 @@ def test_boards_of_convolutions_learn_by_muon_and_other_games_by_adam():
     named = [preset(f"openspiel:{game}", spec_of(f"openspiel:{game}")).learn.optimizer for game in games]
     assert named == ["muon", "muon", "adam", "muon", "adam", "adam"]
     assert Config("CartPole-v1").learn.optimizer == "adam"
+
+
+def test_boards_without_chance_and_2048_learn_what_the_next_board_is_and_an_mlp_is_not_asked_to():
+    games = ("connect_four", "mnk", "chess", "2048", "tic_tac_toe", "pig", "mancala")
+    learns = []
+    for game in games:
+        spec = spec_of(f"openspiel:{game}")
+        config = preset(spec.id, spec)
+        learns.append(make_model(config, spec, None, None, None).learns_reconstruction)
+        # Whoever says what the next board is has no need of states that are alike.
+        assert learns[-1] == (config.learn.consistency_weight == 0) == (config.learn.reconstruction_weight > 0)
+    assert learns == [True, True, True, True, False, False, False]
+    numbers = dataclasses.replace(spec_of("openspiel:mnk"), observation_dtype="uint8")
+    assert preset("Mine-v0", numbers).learn.reconstruction_weight == 0
 
 
 def test_presets_of_games_follow_from_the_game():
