@@ -133,14 +133,18 @@ class Planner:
             tree=tree,
             mesh=mesh,
         )
-        network: Any = model  # a model that is no network's says nothing of sums
+        return self._policys_value(found, model, to_play) if self.root_value == "policy" else found
+
+    @staticmethod
+    def _policys_value(found: SearchResult, model: Any, to_play: Array) -> SearchResult:
+        """`found` with the mean of q under the improved policy for its value, where the mover's q says it of all."""
         players = np.shape(found.value)[1]
-        if self.root_value == "policy" and (players == 1 or getattr(network, "zero_sum", False)):
-            value = (np.asarray(found.policy) * np.asarray(found.q)).sum(1, keepdims=True)
-            if players > 1:
-                value = np.asarray(network.every_view(value, np.asarray(to_play)))
-            found = found._replace(value=value)
-        return found
+        if players > 1 and not getattr(model, "zero_sum", False):
+            return found
+        value = (np.asarray(found.policy) * np.asarray(found.q)).sum(1, keepdims=True)
+        if players > 1:
+            value = np.asarray(model.every_view(value, np.asarray(to_play)))
+        return found._replace(value=value)
 
     def network_alone(self, model: Any, observation: Array) -> Callable[[], None]:
         """A function that makes a search's inferences for [B, ...] observations, and nothing else; see `profile`."""

@@ -44,13 +44,6 @@ GAMES: dict[str, dict[str, Any]] = {
         "learn.samples_per_step": 8.0,
         # A 3x3 convolution sees all of this board at once: an MLP does the same, faster.
         "network.kind": "mlp",
-        # What convolutions gain by was not compared with an MLP, or is not to be had.
-        "learn.optimizer": "adam",
-        "learn.reconstruction_weight": 0.0,
-        "learn.consistency_weight": 2.0,
-        "learn.ends": 0.0,
-        "learn.unroll_steps": 5,
-        "learn.td_lambda": 1.0,
         "network.width": 128,
         # What no good opponent lets happen must be met all the same, to be played well.
         "act.random_openings": 0.7,
@@ -120,8 +113,9 @@ _DICE: dict[str, Any] = {
     "search.c_scale": 1.0,
 }
 
-# Boards of several without chance: what a move leads to, and which moves end a game, is learned too slowly from
-# outcomes alone (docs/log.md, "A win soon is worth more than one late").
+# Boards of several without chance, by convolutions (an MLP was not compared, and reconstructs nothing): what a move
+# leads to, and which moves end a game, is learned too slowly from outcomes alone (docs/log.md, "A win soon is worth
+# more than one late").
 _BOARD: dict[str, Any] = {
     "learn.reconstruction_weight": 3.0,
     "learn.consistency_weight": 0.0,
@@ -152,7 +146,8 @@ def preset(env_id: str, spec: EnvSpec | None = None) -> Config:
     """
     named = PRESETS.get(env_id)
     if named is None:
-        named = ({} if spec is None else _derived(spec)) | GAMES.get(_game(env_id), {})
+        game = GAMES.get(_game(env_id), {})
+        named = ({} if spec is None else _derived(spec, game.get("network.kind", "auto"))) | game
     return override(Config(env_id), named)
 
 
@@ -166,9 +161,11 @@ def _game(env_id: str) -> str:
     return env_id.partition("(")[0].strip()
 
 
-def _derived(spec: EnvSpec) -> dict[str, Any]:
-    """Scale, as far as the spaces tell it."""
+def _derived(spec: EnvSpec, kind: str) -> dict[str, Any]:
+    """Scale, as far as the spaces tell it, and what learns best with the `kind` of network that they get."""
     settings: dict[str, Any] = {}
+    planes = len(spec.observation_shape) == 3
+    convolutions = planes and kind != "mlp"
     if spec.players > 1:
         settings["learn.discount"] = 1.0  # a game pays at its end, however late
         # The outcome is the value target, as in the paper.
@@ -187,12 +184,13 @@ def _derived(spec: EnvSpec) -> dict[str, Any]:
             settings |= {f"{name}.bins": _OUTCOME_BINS for name in ("value", "reward")}
         if spec.chance:
             settings |= _DICE
-        elif len(spec.observation_shape) == 3 and spec.observation_dtype != "uint8":
+        elif convolutions and spec.observation_dtype != "uint8":
             settings |= _BOARD
     elif spec.max_episode_steps is not None and spec.max_episode_steps >= _LONG_EPISODE:
         settings |= _LONG
-    if len(spec.observation_shape) == 3:  # planes: a mean for each cell would hide what cells have in common
+    if planes:  # a mean for each cell would hide what cells have in common
         settings["network.normalise_observations"] = False
+    if convolutions:
         # Convolutions learn in half of the gradient steps by it, each at hardly more time. Of three tasks with small
         # MLPs one gained by it (docs/log.md, "Muon in place of Adam").
         settings["learn.optimizer"] = "muon"

@@ -171,7 +171,8 @@ class SearchResult(NamedTuple):
     Attributes:
       action: [B] int32 the action to take.
       policy: [B, A] float32 the improved policy, the learner's policy target; exactly 0 where illegal.
-      value: [B, P] float32 visit mean of the root, the root's own network value included.
+      value: [B, P] float32 visit mean of the root, the root's own network value included; from a `Planner` or an
+        `Agent` whose `root_value` is "policy", the mean of q under the improved policy.
       visits: [B, A] int32 visits of each root action.
       q: [B, A] float32 r + γV of each root action in the view of the player to move; where
         unvisited, the value that the rule completes it with.

@@ -70,8 +70,8 @@ PLANTS = [
         1,
         "the search value stored for player 0, whoever moves",
         "agent.py",
-        "network.every_view(value, np.asarray(to_play))",
-        "network.every_view(value, np.zeros_like(to_play))",
+        "model.every_view(value, np.asarray(to_play))",
+        "model.every_view(value, np.zeros_like(to_play))",
         claim(
             "test_two_players.py",
             "test_a_planned_value_is_the_policys_mean_of_q_for_the_mover_and_its_negative_for_the_other[2]",
