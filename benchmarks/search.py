@@ -7,7 +7,9 @@ channels on 6 x 7 cells). The programs of a point take turns, so that what else 
 a ratio is the median of the ratios within one round, its range from the 10th to the 90th percentile. "floor" is the
 same number of recurrent inferences in a bare loop with states fetched and stored, and no tree. Peak memory is measured
 in a process for each program. A program that would need more than 4 GB, or longer than --limit-s for one search, is
-left out, and that is said.
+left out, and that is said. With two cores, points of 64 and more roots have a second line: the roots divided over the
+cores, shown to JAX as two devices, ours by `mesh`, mctx's by `jax.shard_map`. Everything else runs on one device, which
+has both cores' threads.
 
 --full is the whole grid, roots 1-1024, actions 2-4672, simulations 16-800, both networks: it takes hours.
 """
@@ -18,6 +20,7 @@ import itertools
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,10 @@ import jax
 import jax.numpy as jnp
 import mctx
 import numpy as np
+from jax.sharding import PartitionSpec
 
+from muzen.devices import AXIS, LEAST_ROOTS, available, divided, everywhere, mesh_of
+from muzen.machine import usable_cores
 from muzen.search import Gumbel, Puct, search
 from muzen.types import Prediction
 
@@ -42,6 +48,7 @@ MOST_BYTES = 4e9
 # What decides whether a program is tried at all; generous readings of what was seen on two cores.
 FLOPS, MCTX_GUMBEL_S, MCTX_PUCT_S, NETWORK_S = 4e10, 1e-6, 1e-7, 1e-6
 ENGINES = ("floor", "gumbel", "puct", "mctx gumbel", "mctx puct")
+DEVICES = 2
 
 
 # --- the network, the same for everyone -----------------------------------------------------------------------------
@@ -135,7 +142,7 @@ jax.tree_util.register_pytree_node(
 
 
 # --- the programs ---------------------------------------------------------------------------------------------------
-def muzen_program(rule, simulations):
+def muzen_program(rule, simulations, mesh):
     @jax.jit
     def run(parameters, key, observation):
         batch, actions = observation.shape[0], parameters["policy"][1].shape[0]
@@ -150,19 +157,18 @@ def muzen_program(rule, simulations):
             logits,
             state,
         )
-        result = search(Model(parameters), root, key, simulations=simulations, rule=rule, explore=True)
+        result = search(Model(parameters), root, key, simulations=simulations, rule=rule, explore=True, mesh=mesh)
         return result.action, result.policy, result.value
 
     return run
 
 
-def mctx_program(policy, simulations):
+def mctx_program(policy, simulations, mesh):
     def step(parameters, key, action, state):
         state, reward, logits, value = recurrent(parameters, state, action)
         discount = jnp.full_like(reward, DISCOUNT)
         return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=logits, value=value), state
 
-    @jax.jit
     def run(parameters, key, observation):
         state = initial(parameters, observation)
         logits, value = predict(parameters, state)
@@ -170,7 +176,10 @@ def mctx_program(policy, simulations):
         out = policy(parameters, key, root, step, simulations)
         return out.action, out.action_weights, out.search_tree.node_values[:, 0]
 
-    return run
+    if mesh is None:
+        return jax.jit(run)
+    alike, parts = PartitionSpec(), PartitionSpec(AXIS)
+    return jax.jit(jax.shard_map(run, mesh=mesh, in_specs=(alike, alike, parts), out_specs=parts, check_vma=False))
 
 
 def floor_program(simulations):
@@ -194,12 +203,12 @@ def floor_program(simulations):
     return run
 
 
-def program(engine, simulations):
+def program(engine, simulations, mesh=None):
     if engine == "floor":
         return floor_program(simulations)
     if engine.startswith("mctx"):
-        return mctx_program(mctx.gumbel_muzero_policy if "gumbel" in engine else mctx.muzero_policy, simulations)
-    return muzen_program(Gumbel() if engine == "gumbel" else Puct(), simulations)
+        return mctx_program(mctx.gumbel_muzero_policy if "gumbel" in engine else mctx.muzero_policy, simulations, mesh)
+    return muzen_program(Gumbel() if engine == "gumbel" else Puct(), simulations, mesh)
 
 
 # --- one point ------------------------------------------------------------------------------------------------------
@@ -270,17 +279,25 @@ def measure_point(point: str, engines: list[str], rounds: int, limit_s: float, m
     row["skipped"] = skipped
     engines = [e for e in engines if e not in skipped]
     given = arguments(kind, roots, actions)
-    runs = {e: program(e, simulations) for e in engines}
+    runs = {e: partial(program(e, simulations), *given) for e in engines}
+    if usable_cores() >= DEVICES and roots >= LEAST_ROOTS * DEVICES and roots % DEVICES == 0:
+        mesh = mesh_of(DEVICES)
+        parts = (*everywhere(given[:2], mesh), divided(given[2], mesh))
+        runs |= {f"{e} divided": partial(program(e, simulations, mesh), *parts) for e in engines if e != "floor"}
     slow = roots * actions * simulations > 200_000 or (kind == "conv" and roots * simulations > 1_000)
     times = common.in_turn(
-        {e: lambda run=run: jax.block_until_ready(run(*given)) for e, run in runs.items()},
+        {e: lambda run=run: jax.block_until_ready(run()) for e, run in runs.items()},
         max(3, rounds // 6) if slow else rounds,
     )
-    for e in engines:
+    for e in runs:
         row[f"{e} us"] = common.summary([t / simulations * 1e6 for t in times[e]])
     for rule in ("gumbel", "puct"):
         for name, a, b in ((f"{rule} / floor", rule, "floor"), (f"mctx / {rule}", f"mctx {rule}", rule)):
             row[name] = common.ratio(times, a, b) if a in times and b in times else None
+        ours = f"{rule} divided"
+        for peer in (f"mctx {rule}", f"mctx {rule} divided"):
+            if ours in times and peer in times:
+                row[f"{peer} / {ours}"] = common.ratio(times, peer, ours)
     if memory:
         row["peak bytes"] = {e: peak_memory(e, point) for e in engines if e != "floor"}
     return row
@@ -294,6 +311,21 @@ def line(row: dict[str, Any]) -> str:
     peaks = row.get("peak bytes", {})
     cells += [f"{peaks[e] / 1e6:.4g}" if peaks.get(e) is not None else "-" for e in ENGINES[1:]]
     return f"{point:>22} " + " ".join(f"{cell:>19}" for cell in cells)
+
+
+def divided_line(row: dict[str, Any]) -> str:
+    """What the roots divided over the cores gain, or nothing where they are not."""
+    found = []
+    for rule in ("gumbel", "puct"):
+        ours = f"{rule} divided"
+        if f"{ours} us" not in row:
+            continue
+        text = f"{rule} {row[f'{ours} us']['median']:.4g} us"
+        for peer, name in ((f"mctx {rule}", "mctx on one device"), (f"mctx {rule} divided", "mctx divided too")):
+            if ratio := row.get(f"{peer} / {ours}"):
+                text += f", {name} / it {common.show(ratio)}"
+        found.append(text)
+    return f"{'':>22} on {DEVICES} devices: " + "; ".join(found) if found else ""
 
 
 HEADER = f"{'point':>22} " + " ".join(
@@ -354,6 +386,7 @@ def main() -> None:
     if options.full:
         points = [f"{kind}:{r}x{a}x{s}" for r, a, s, kind in itertools.product(*FULL)]
     engines = [e for e in ENGINES if not (options.no_mctx and e.startswith("mctx"))]
+    available(min(DEVICES, usable_cores()))  # before anything that starts JAX
     about = common.machine()
     common.say(
         f"{common.describe(about)}\nmicroseconds per simulation of the whole batch; medians, 10th-90th percentile"
@@ -364,6 +397,8 @@ def main() -> None:
         row = measure_point(point, engines, options.rounds, options.limit_s, not options.no_memory)
         rows.append(row)
         common.say(line(row))
+        if text := divided_line(row):
+            common.say(text)
         for engine, why in row["skipped"].items():
             common.say(f"{'':>22} {engine} left out: {why}")
         jax.clear_caches()
