@@ -10,12 +10,15 @@ import small_runs
 from small_runs import StopAt, assert_same_end, same, weights
 
 import muzen
-from muzen.agent import Planner
+from muzen.agent import Agent, Planner
 from muzen.config import override
 from muzen.envs import OpenSpielSimulator, make, spec_of
 from muzen.errors import ConfigError, SearchError
 from muzen.experiment.parts import make_model, make_simulator
 from muzen.known_rules import KnownRules, kept_tree, packed, unpacked
+from muzen.matches import Game, play
+from muzen.play import GameSession
+from muzen.players import AgentPlayer, Random
 from muzen.presets import preset
 from muzen.reanalyse import Reanalyse
 from muzen.replay import Replay
@@ -25,7 +28,7 @@ from muzen.types import Prediction
 
 pyspiel = pytest.importorskip("pyspiel")
 
-GAME = "openspiel:tic_tac_toe"
+GAME, SIMULATIONS = "openspiel:tic_tac_toe", 30
 SETTINGS = {
     "env_steps": 600,
     "act.random_steps": 100,
@@ -175,6 +178,52 @@ def test_a_planner_keeps_what_was_found_below_the_moves_made_in_each_game():
         ).tree
         is None
     )
+
+
+class Remembering(Planner):
+    """Keeps the moves made and the root's visits of every game that it is asked for."""
+
+    def __init__(self):
+        super().__init__(Puct(), SIMULATIONS, simulator=OpenSpielSimulator(GAME), reuse_tree=True)
+        self.asked = []
+
+    def search(self, *args, states, **options):
+        found = super().search(*args, states=states, **options)
+        lines = [tuple(state.history()) for state in states]
+        self.asked += zip(lines, records(found.tree)[:, 0]["visits"].tolist(), strict=True)
+        return found
+
+
+def test_in_matches_each_game_goes_on_from_the_players_own_last_search():
+    spec, listed = spec_of(GAME), range(9)
+
+    def matched(numbers, lanes):
+        planner = Remembering()
+        player = AgentPlayer(Agent(Opinion(), planner, spec), batch=4)
+        games = [Game(7 + i, (player, Random()) if i % 2 else (Random(), player)) for i in numbers]
+        return play(lambda: make(GAME), games, max_steps=20, lanes=lanes, keep=True), planner.asked
+
+    together, asked = matched(listed, lanes=6)
+    first = [visits for line, visits in asked if len(line) < 2]
+    later = [visits for line, visits in asked if len(line) > 3]
+    assert set(first) == {SIMULATIONS + 1} and np.mean(np.array(later) > SIMULATIONS + 1) > 0.4
+    for i in (0, 5, 8):
+        (alone,), told = matched([i], lanes=1)
+        assert alone.record == together[i].record and set(told) <= set(asked)
+
+
+def test_a_person_plays_against_an_agent_that_goes_on_from_its_last_search():
+    planner = Remembering()
+    session = GameSession(Agent(Opinion(), planner, spec_of(GAME)), seat=0)
+    for move in (8, 1):  # what the search expects after the reply in 0
+        session.play(move)
+        session.reply()
+    session.back()
+    session.play(6)
+    session.reply()
+    visits = [visits for _, visits in planner.asked]
+    assert visits[0] == SIMULATIONS + 1 and visits[1] > SIMULATIONS + 1
+    assert visits[2] == SIMULATIONS + 1, "a line that was taken back begins afresh"
 
 
 def test_a_kept_tree_comes_back_from_arrays_and_moves():

@@ -217,6 +217,7 @@ class Agent:
         to_play: int = 0,
         state: Any = None,
         past: Sequence[int] | None = None,
+        previous: Tree | None = None,
     ) -> SearchResult:
         """The greedy search at one observation; every array of the result has leading axis 1.
 
@@ -228,6 +229,7 @@ class Agent:
           state: the game's own state, `TimeStep.state`; only an agent that plans with the game's rules needs it.
           past: all actions of the episode so far, 0..A-1, the oldest first; only an agent that was trained with
             network.past_actions needs them, beside an observation that does not hold them yet.
+          previous: `tree` of the last search of this game, for an agent that reuses trees.
 
         Raises:
           EnvError: the observation has another shape, or past actions are missing.
@@ -235,9 +237,8 @@ class Agent:
         """
         batch = self._seen(observation, past)[None]
         legal = np.ones(self.spec.num_actions, bool) if legal is None else np.asarray(legal, bool)
-        return self.planner.search(
-            self.model, batch, legal[None], np.array([to_play], np.int32), self._key, states=[state]
-        )
+        seats = np.array([to_play], np.int32)
+        return self.planner.search(self.model, batch, legal[None], seats, self._key, states=[state], previous=previous)
 
     def act(
         self,

@@ -31,7 +31,8 @@ class SearchConfig:
     simulations: int = 16
     """Simulations per move in self-play and reanalysis."""
     reuse_tree: bool = False
-    """Go on with what the last search found below the moves made since; only where search.model is rules."""
+    """Go on with what the last search found below the moves made since, in self-play, matches and play; only where
+    search.model is rules."""
     max_considered: int = 16
     """Gumbel: root actions considered, at most."""
     c_visit: float = 50.0

@@ -61,12 +61,15 @@ class KnownRules:
 def kept_tree(tree: Tree | None, states: Sequence[Any] | np.ndarray, simulator: Simulator) -> Tree | None:
     """What the last search of [B] games found below the moves made in them since, or None where there was none.
 
-    Games are told by their moves: one that is not the last one's continuation begins afresh.
+    Games are told by their moves: one that is not the last one's continuation begins afresh, as does one whose root in
+    the tree has no state.
     """
     if tree is None or len(tree.states) != len(states):
         return None
 
     def made_since(root: Any, state: Any) -> list[int] | None:
+        if root is None:
+            return None
         before, now = simulator.history(root), simulator.history(state)
         return now[len(before) :] if now[: len(before)] == before else None
 

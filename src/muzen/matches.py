@@ -99,6 +99,7 @@ def play(
                     moves = player.choose([table.position() for table in asked])
                     for table, move in zip(asked, moves, strict=True):
                         table.step(move)
+                        table.memories[id(player)] = move.memory
                         settle(table)
                     if player.batch > 1:
                         break
@@ -119,6 +120,7 @@ class _Table:
         self.number, self.game = number, game
         self.returns, self.length = np.zeros(self.env.spec.players), 0
         self.comments: dict[int, dict[str, Any]] = {}
+        self.memories: dict[int, Any] = {}  # of each player, by its identity
         self.now = self.env.reset(game.seed)
         for action in game.opening:
             self.step(Move(action))
@@ -137,7 +139,8 @@ class _Table:
 
     def position(self) -> Position:
         assert self.game is not None
-        return Position(self.now, getattr(self.env, "state", None), (self.game.seed, _PLAYERS, self.length))
+        seed, memory = (self.game.seed, _PLAYERS, self.length), self.memories.get(id(self.mover))
+        return Position(self.now, getattr(self.env, "state", None), seed, memory)
 
     def step(self, move: Move) -> None:
         if self.keep and move.comment:

@@ -21,6 +21,7 @@ from muzen.errors import ConfigError, EnvError, IllegalMoveError, PlayError, Run
 from muzen.notation import find_move, legal_text
 from muzen.runs import GameRecord, games_folder, new_games_file, write_games
 from muzen.runs.games import CHANCE
+from muzen.search.tree import Tree
 from muzen.types import EnvSpec, SearchResult, TimeStep
 
 MOST_SIMULATIONS = 10_000
@@ -98,6 +99,7 @@ class GameSession:
         self.moves: list[Move] = []
         self._positions: list[Position] = []
         self._walker = self._env.game.new_initial_state()
+        self._tree: Tree | None = None
         self._arrive(self._env.reset(self.seed))
 
     @property
@@ -349,9 +351,12 @@ class GameSession:
         return found
 
     def _search(self, position: Position) -> SearchResult:
-        """The one way from a position to what the search says of it."""
+        """The one way from a position to what the search says of it; from there the next one goes on, where the agent
+        reuses trees."""
         now = position.now
-        return self._agent.search(now.observation, now.legal, now.to_play, state=position.state)
+        found = self._agent.search(now.observation, now.legal, now.to_play, state=position.state, previous=self._tree)
+        self._tree = found.tree
+        return found
 
     # --- records -------------------------------------------------------------------------------------------------
     def record(self) -> GameRecord:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
+from muzen.search import joined
 from muzen.types import TimeStep
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ class Position(NamedTuple):
       now: what the player to move sees: observation, legal actions, who moves.
       state: the `pyspiel.State`, to look at and not to change; None where the environment is no OpenSpiel game.
       seed: what is random about the move follows from it, whatever other games there are.
+      memory: of the player's last move in this game (`Move.memory`); None before its first one.
     """
 
     now: TimeStep
     state: Any
     seed: tuple[int, ...]
+    memory: Any = None
 
     def random(self) -> np.random.Generator:
         """Random numbers of this move's own."""
@@ -43,10 +46,16 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Move:
-    """An action, and what was thought at it, for the game's record."""
+    """An action.
+
+    Attributes:
+      comment: what was thought at it, for the game's record.
+      memory: handed back to the player at its next move of the same game, and to nobody else.
+    """
 
     action: int
     comment: dict[str, Any] = field(default_factory=dict)
+    memory: Any = field(default=None, repr=False, compare=False)
 
 
 class Player(Protocol):
@@ -66,7 +75,8 @@ class Player(Protocol):
 
 
 class AgentPlayer:
-    """An agent as a player: greedy, one search for `batch` positions.
+    """An agent as a player: greedy, one search for `batch` positions, which goes on from its last one in each game
+    where the agent reuses trees.
 
     Args:
       agent: whose search decides.
@@ -96,11 +106,16 @@ class AgentPlayer:
             np.array([position.now.to_play for position in padded], np.int32),
             self._key,
             states=[position.state for position in padded],
+            previous=joined([position.memory for position in padded]),
         )
         values = [float(plan.value[i, position.now.to_play]) for i, position in enumerate(positions)]
         return [
-            Move(int(action), {"value": round(value, 4)} if math.isfinite(value) else {})
-            for action, value in zip(plan.action[: len(positions)], values, strict=True)
+            Move(
+                int(action),
+                {"value": round(value, 4)} if math.isfinite(value) else {},
+                None if plan.tree is None else (plan.tree, i),
+            )
+            for i, (action, value) in enumerate(zip(plan.action[: len(positions)], values, strict=True))
         ]
 
 

@@ -12,7 +12,7 @@ from test_host_model import OnHost
 from test_search import assert_same
 
 from muzen.errors import SearchError
-from muzen.search import Gumbel, Puct, children, reuse, search
+from muzen.search import Gumbel, Puct, children, joined, reuse, search
 from muzen.search.gumbel import considered_visits
 from muzen.search.tree import records
 
@@ -62,6 +62,31 @@ def test_two_moves_at_once_are_one_after_the_other(rule):
     there = records(at_once)["visits"] > 0
     np.testing.assert_array_equal(np.asarray(at_once.states)[there], np.asarray(second.states)[there])
     assert records(at_once)[3, 0]["visits"] == 81 and records(at_once)[2]["visits"].sum() == 0
+
+
+@both_rules
+def test_roots_of_several_searches_go_on_as_each_alone(rule):
+    table = random_table(5, 64, 3, players=2, illegal=0.2)
+
+    def trees(*simulations):
+        return [plan(table, np.arange(3), rule, simulations=n, path="host").tree for n in simulations]
+
+    few, many = (tree._replace(states=tree.states.astype(object)) for tree in trees(20, 60))
+    moves = [next(iter(children(*root))).action for root in ((few, 2), (many, 0), (few, 1))]
+    kept = reuse(joined([(few, 2), None, (many, 0), (few, 1)]), [moves[0], None, *moves[1:]])
+    alone = [(reuse(few, [None, None, moves[0]]), 2), (reuse(many, [moves[1]] + [None] * 2), 0)]
+    alone += [(reuse(few, [None, moves[2], None]), 1)]
+    for root, (tree, row) in zip((0, 2, 3), alone, strict=True):
+        assert records(kept)[root, 0]["visits"] == records(tree)[row, 0]["visits"] > 1
+        assert below(kept, root) == below(tree, row)
+        np.testing.assert_array_equal(kept.interval[root], tree.interval[row])
+    assert records(kept)[1]["visits"].sum() == 0
+    states = np.array([kept.states[0, 0], 7, kept.states[2, 0], kept.states[3, 0]], np.int32)
+    kept = kept._replace(states=np.where(kept.states == None, 7, kept.states).astype(np.int32))  # noqa: E711
+    together = plan(table, states, rule, 30, "host", tree=kept)
+    fresh = plan(table, np.array([7], np.int32), rule, 30, "host")
+    np.testing.assert_array_equal(together.visits[1], fresh.visits[0])
+    assert joined([None, None]) is None
 
 
 def after(table, roots, rule, kept, simulations, path="host", **options):

@@ -3,7 +3,7 @@
 from muzen.search.api import search
 from muzen.search.gumbel import Gumbel
 from muzen.search.puct import Puct
-from muzen.search.reuse import reuse
+from muzen.search.reuse import joined, reuse
 from muzen.search.tree import children, principal_variation
 
-__all__ = ["Gumbel", "Puct", "children", "principal_variation", "reuse", "search"]
+__all__ = ["Gumbel", "Puct", "children", "joined", "principal_variation", "reuse", "search"]

@@ -68,6 +68,35 @@ def reuse(tree: Tree, moves: Sequence[Any] | np.ndarray) -> Tree:
     return Tree(words, values, scores, np.array(tree.interval), jax.tree.map(taken, tree.states))
 
 
+def joined(roots: Sequence[tuple[Tree, int] | None]) -> Tree | None:
+    """One tree of roots that were searched at different times, for `reuse`.
+
+    Args:
+      roots: [B] of which tree which root; None for one without a tree, which a search begins afresh.
+
+    Returns:
+      The tree, N that of the largest one, states None where a root has none; None if no root has a tree. All trees
+      are of one game, their states numpy arrays of objects, as a host model's are.
+    """
+    known = [root for root in roots if root is not None]
+    if not known:
+        return None
+    tallest = max((tree for tree, _ in known), key=lambda tree: np.shape(tree.nodes)[1])
+    fill = Tree(np.frombuffer(_BLANK.tobytes(), np.int32), np.float32(0), np.float32(-np.inf), np.float32(0), None)
+
+    def of_all(name: str) -> np.ndarray:
+        like = np.asarray(getattr(tallest, name))
+        out = np.empty((len(roots), *like.shape[1:]), like.dtype)
+        out[:] = getattr(fill, name)
+        for b, root in enumerate(roots):
+            if root is not None:
+                row = np.asarray(getattr(root[0], name))[root[1]]
+                out[b, : len(row)] = row
+        return out
+
+    return Tree(*map(of_all, Tree._fields))
+
+
 def _paths(moves: Any, batch: int, actions: int) -> tuple[np.ndarray, np.ndarray]:
     """[B, L] actions and [B] how many of them count, `AFRESH` for none and no tree."""
     if len(moves) != batch:
