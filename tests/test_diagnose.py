@@ -142,7 +142,7 @@ class Model:
 class Still:
     """A planner that always takes action 0."""
 
-    def search(self, model, observation, legal, to_play, key, *, states):
+    def search(self, model, observation, legal, to_play, key, *, states, previous=None):
         class Found:
             action = np.zeros(len(observation), np.int32)
 
