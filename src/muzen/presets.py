@@ -18,18 +18,7 @@ if TYPE_CHECKING:  # types.py loads jax, which `muzen train --help` has no use f
 _LONG: dict[str, Any] = {"learn.discount": 0.997, "act.noise_steps": 40.0}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "CartPole-v1": {
-        "env_steps": 10_000,
-        # Half as much work a step: smaller batches, shorter sequences.
-        "learn.samples_per_step": 64.0,
-        "learn.batch_size": 64,
-        "learn.unroll_steps": 3,
-        # A greedy player fails where noisy ones never come: the track's edge, slowly. One environment of few plays
-        # nearly greedily, and ends are looked at more often (docs/log.md, "CartPole-v1 in less time").
-        "learn.ends": 0.1,
-        "act.environments": 4,
-        "act.temperature": 0.3,
-    },
+    "CartPole-v1": {"env_steps": 10_000},
     # By Adam it comes to its end some fifteen steps later; by Muon a gradient step takes up to half as long again.
     "Acrobot-v1": {"env_steps": 25_000, "learn.optimizer": "muon"},
     "MountainCar-v0": {"env_steps": 120_000},
