@@ -58,6 +58,22 @@ PLANTS = [
     ),
     Plant(
         33,
+        "a game goes on from the tree of another one that was searched beside it",
+        "search/reuse.py",
+        "row = np.asarray(getattr(root[0], name))[root[1]]",
+        "row = np.asarray(getattr(root[0], name))[0]",
+        claim(REUSE, "test_roots_of_several_searches_go_on_as_each_alone[puct]"),
+    ),
+    Plant(
+        33,
+        "a match forgets what its players found",
+        "matches.py",
+        "table.memories[id(player)] = move.memory",
+        "table.memories[id(player)] = None",
+        claim("test_rules.py", "test_in_matches_each_game_goes_on_from_the_players_own_last_search"),
+    ),
+    Plant(
+        33,
         "the interval of values is not kept with its tree",
         "search/reuse.py",
         "return Tree(words, values, scores, np.array(tree.interval),",
