@@ -35,7 +35,7 @@ class LastLegal:
 
     simulations = 1
 
-    def plan(self, model, observation, legal, to_play, key, *, states):
+    def plan(self, model, observation, legal, to_play, key, *, states, previous=None):
         action = legal.shape[1] - 1 - legal[:, ::-1].argmax(1)
         return Plan(action, np.zeros(legal.shape), np.zeros((len(legal), 3)))
 
