@@ -17,8 +17,8 @@ PLANTS = [
         13,
         "exploration noise in play against a person",
         "agent.py",
-        "self.model, batch, legal[None], np.array([to_play], np.int32), self._key, states=[state]",
-        "self.model, batch, legal[None], np.array([to_play], np.int32), self._key, states=[state], explore=True",
+        "legal[None], seats, self._key, states=[state], previous=previous",
+        "legal[None], seats, self._key, states=[state], previous=previous, explore=True",
         claim("test_play.py", "test_the_agent_thinks_without_noise"),
     ),
     Plant(
