@@ -355,7 +355,7 @@ class GameSession:
         reuses trees."""
         now = position.now
         found = self._agent.search(now.observation, now.legal, now.to_play, state=position.state, previous=self._tree)
-        self._tree = found.tree
+        self._tree = found.tree if self._agent.planner.reuse_tree else None
         return found
 
     # --- records -------------------------------------------------------------------------------------------------
