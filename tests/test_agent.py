@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from muzen import agent as agent_module
 from muzen.agent import Agent, Planner
+from muzen.errors import ConfigError, EnvError
 from muzen.search import Gumbel
 from muzen.types import EnvSpec, Prediction, SearchResult
 
@@ -54,7 +57,8 @@ def test_an_agent_acts_without_noise(asked):
 
 
 def test_search_is_given_the_legal_actions_and_the_player_that_the_environment_names(asked):
-    Agent(Hundred(), Planner(Gumbel(), 4), SPEC).act([0.0, 1.0], LEGAL, to_play=1)
+    two = dataclasses.replace(SPEC, players=2)
+    Agent(Hundred(), Planner(Gumbel(), 4), two).act([0.0, 1.0], LEGAL, to_play=1)
     np.testing.assert_array_equal(asked.root.legal, [LEGAL])
     np.testing.assert_array_equal(asked.root.to_play, [1])
 
@@ -66,3 +70,30 @@ def test_a_plan_holds_the_search_value_and_not_the_networks(asked, root_value, v
     np.testing.assert_allclose(plan.value, [[value]])
     # What people are shown is what is learned from.
     np.testing.assert_allclose(Agent(Hundred(), planner, SPEC).search([0.0, 1.0], LEGAL).value, [[value]])
+
+
+@pytest.mark.parametrize(
+    ("observation", "options", "message"),
+    [
+        ([np.nan, 1.0], {}, r"observation: \[nan\s+1\.\] is not all finite numbers"),
+        ([0.0, -np.inf], {}, "observation: .* is not all finite numbers"),
+        (["a", "b"], {}, "observation: .* is not all finite numbers"),
+        ([0.0, 1.0, 2.0], {}, r"observation: shape \(3,\) does not fit test"),
+        ([0.0, 1.0], {"to_play": 1}, r"to_play: 1 is none of the players 0\.\.0 of test"),
+        ([0.0, 1.0], {"to_play": -1}, "to_play: -1 is none"),
+    ],
+)
+def test_what_an_agent_cannot_see_is_refused(asked, observation, options, message):
+    with pytest.raises(EnvError, match=message):
+        Agent(Hundred(), Planner(Gumbel(), 4), SPEC).act(observation, LEGAL, **options)
+
+
+def test_the_same_agent_may_think_longer(asked):
+    agent = Agent(Hundred(), Planner(Gumbel(), 4), SPEC, env_steps=7, max_steps=9)
+    longer = agent.with_simulations(50)
+    longer.act([0.0, 1.0], LEGAL)
+    assert asked.options["simulations"] == 50 and (longer.env_steps, longer.max_steps) == (7, 9)
+    assert agent.planner.simulations == 4
+    for wrong in (0, 2.5, True):
+        with pytest.raises(ConfigError, match=f"simulations: {wrong}"):
+            agent.with_simulations(wrong)

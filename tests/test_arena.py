@@ -13,6 +13,7 @@ import muzen
 from muzen import api, arena_plot
 from muzen.actors import Plan
 from muzen.agent import Agent
+from muzen.arena import _Files
 from muzen.cli import main
 from muzen.envs import spec_of
 from muzen.errors import ConfigError, EnvError, RunNotFoundError, StorageError
@@ -192,14 +193,30 @@ def test_ctrl_c_keeps_the_matches_that_are_done(tmp_path):
 
 def test_files_that_cannot_be_written_are_an_error_that_names_them(tmp_path):
     (tmp_path / "file").write_text("")
+    played = []
     with pytest.raises(StorageError, match="file"):
-        muzen.arena(agent_for(TIC_TAC_TOE), games=2, out=tmp_path / "file")
+        muzen.arena(agent_for(TIC_TAC_TOE), games=2, out=tmp_path / "file", progress=lambda *now: played.append(now))
+    assert not played  # and it is told before anything is
+
+
+def test_two_arenas_at_a_time_have_files_of_their_own(tmp_path):
+    first, second = _Files(tmp_path), _Files(tmp_path)
+    assert len({*first.paths().values(), *second.paths().values()}) == 6
+    (tmp_path / "arena-3.json").touch()
+    assert _Files(tmp_path).result.name == "arena-4.json"
+
+
+def test_openings_that_a_game_has_not_are_told(tmp_path):
+    found = muzen.arena(agent_for(TIC_TAC_TOE), games=4, opening_plies=(9, 9), out=tmp_path)
+    assert "only 0 of 2 openings differ" in str(arena_tables(found)[0].caption)
+    assert "differ" not in str(arena_tables(RESULT)[0].caption)
 
 
 RESULT = {
     "game": "go(board_size=9)",
     "games": 20,
     "openings": 10,
+    "distinct_openings": 10,
     "matches": [
         {"player": "mine", "opponent": name, "games": 20, "win": win, "draw": 0, "loss": 20 - win, "score": win / 20}
         | {f"{part}_ci95": (0.1, 0.9) for part in ("win", "draw", "loss", "score")}

@@ -16,7 +16,7 @@ import muzen
 from muzen import cli
 from muzen.cli import _parse_seeds, main
 from muzen.config import Config, load_config, to_dict
-from muzen.errors import RunNotFoundError, UnknownEnvError
+from muzen.errors import NonFiniteLossError, RunNotFoundError, UnknownEnvError
 from muzen.presets import preset
 
 EVALUATION = {
@@ -37,12 +37,16 @@ class FakeApi:
     stopped: str = "finished"
     error: BaseException | None = None
     calls: list[dict] = dataclasses.field(default_factory=list)
+    there: dict = dataclasses.field(default_factory=dict)
 
     def _run(self, config, folder):
         evaluation = EVALUATION if self.stopped == "finished" else {}
         return types.SimpleNamespace(
-            folder=Path(folder), config=config, stopped=self.stopped, evaluation=evaluation, profile={}
+            folder=Path(folder), config=config, stopped=self.stopped, evaluation=evaluation, profile={}, seconds=0.0
         )
+
+    def run_in(self, folder, config):
+        return self.there.get(folder.name)
 
     def train(self, env, *, config, out, warm_start, profile, callbacks):
         self.calls.append({"env": env, "config": config, "out": out, "warm_start": warm_start})
@@ -52,7 +56,7 @@ class FakeApi:
         run.profile = {"learning step": 6.0, "rest": 2.0} if profile else {}
         return run
 
-    def resume(self, folder, *, env, env_steps, minutes, callbacks):
+    def resume(self, folder, *, env, env_steps=None, minutes=None, callbacks):
         self.calls.append({"folder": folder, "env": env, "env_steps": env_steps, "minutes": minutes})
         return self._run(Config("CartPole-v1"), folder)
 
@@ -287,3 +291,49 @@ def test_a_reader_that_leaves_is_no_error():
     done = subprocess.run([sys.executable, "-m", "muzen", "train", "--help"], stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert b"Traceback" not in done.stderr
+
+
+def test_seeds_go_on_where_an_earlier_call_stopped(api, plots, capsys, tmp_path):
+    before = types.SimpleNamespace(folder=Path("x"), config=Config("CartPole-v1"), stopped="finished", seconds=70.0)
+    done, begun = (types.SimpleNamespace(**vars(before), evaluation=found) for found in (EVALUATION, {}))
+    api.there = {"seed0": done, "seed1": begun}
+    assert main(["train", "CartPole-v1", "--seeds", "0-2", "--out", str(tmp_path)]) == 0
+    assert [call.get("folder") or call["out"] for call in api.calls] == [tmp_path / "seed1", tmp_path / "seed2"]
+    assert (api.calls[0]["env"], api.calls[0]["env_steps"]) == ("CartPole-v1", None)  # resumed
+    said = capsys.readouterr().out
+    assert "seed0: is finished, and stays as it is" in said and "1 min 10 s" in words(said)
+    assert len(plots[0][0]) == 3
+
+
+def test_a_seed_that_fails_does_not_take_the_others_with_it(api, plots, capsys, monkeypatch, tmp_path):
+    def train(env, *, config, out, **rest):
+        if config.seed == 1:
+            raise NonFiniteLossError("value_loss is not finite")
+        return api._run(config, out)
+
+    monkeypatch.setattr(api, "train", train)
+    assert main(["train", "CartPole-v1", "--seeds", "0-2", "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert "seed 1: NonFiniteLossError: value_loss" in said.err and "seeds without a result: 1" in said.err
+    assert plots == [([tmp_path / "seed0", tmp_path / "seed2"], tmp_path / "learning.png")]
+    assert "interquartile mean" in words(said.out)
+
+
+def test_one_seed_beside_several_is_refused(api, capsys):
+    assert main(["train", "CartPole-v1", "--seed", "3", "--seeds", "0-4"]) == 2
+    assert "seed: 3, beside seeds 0-4: give one of the two" in capsys.readouterr().err
+
+
+def test_a_network_and_encodings_of_the_users_own_are_named(api, tmp_path, monkeypatch):
+    (tmp_path / "own_parts.py").write_text(
+        "class Even:\n    encode = decode = bins = 3\n\n\neven = Even()\n\n\ndef plain(spec, key):\n    return None\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    given = []
+    monkeypatch.setattr(api, "evaluate", lambda folder, **options: given.append(options) or EVALUATION)
+    named = ["--network-from", "python:own_parts:plain", "--value-encoding-from", "python:own_parts:Even"]
+    assert main(["evaluate", "here", *named, "--reward-encoding-from", "python:own_parts:even"]) == 0
+    own = sys.modules["own_parts"]
+    assert given[0]["network"] is own.plain and given[0]["reward_encoding"] is own.even
+    assert type(given[0]["value_encoding"]) is own.Even
+    assert main(["evaluate", "here", "--network-from", "own_parts.plain"]) == 2

@@ -7,6 +7,7 @@ import re
 import typing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +34,13 @@ def refusal(changes: dict) -> str:
     with pytest.raises(ConfigError) as caught:
         override(Config("CartPole-v1"), changes)
     return str(caught.value)
+
+
+def test_numbers_of_numpy_are_as_good_as_pythons():
+    changed = override(Config("CartPole-v1"), {"env_steps": np.int64(100), "learn.discount": np.float32(0.5)})
+    assert (changed.env_steps, type(changed.env_steps)) == (100, int) and changed.learn.discount == 0.5
+    with pytest.raises(ConfigError, match=r"env_steps: .*100\.0.* is not a whole number"):
+        override(Config("CartPole-v1"), {"env_steps": np.float64(100)})
 
 
 def test_a_misspelt_field_names_the_nearest():

@@ -20,11 +20,12 @@ import pytest
 from small_runs import SMALL, StopAt, assert_same_end, same, small, table, weights
 
 import muzen
+from muzen import api
 from muzen.actors import Plan
 from muzen.callbacks import Callback
 from muzen.config import Config, override
 from muzen.envs import make
-from muzen.errors import NonFiniteLossError, RunDamagedError, RunExistsError, RunNotFoundError
+from muzen.errors import ConfigError, EnvError, NonFiniteLossError, RunDamagedError, RunExistsError, RunNotFoundError
 from muzen.experiment import Experiment
 from muzen.learner import Report
 from muzen.runs import Checkpoint, RunFolder
@@ -224,7 +225,8 @@ def test_a_loaded_agent_acts_as_the_run_does(finished):
 
 
 @pytest.mark.slow
-def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, alpha):
     class Poison(Callback):
         def on_report(self, run, row):
             run.checkpoint()
@@ -232,7 +234,8 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
             run.learner = run.learner._replace(model=eqx.tree_at(lambda m: m.network, run.learner.model, network))
 
     with pytest.raises(NonFiniteLossError, match=r"value_loss.*is not finite.*learning_rate"):
-        muzen.train("CartPole-v1", config=small(), out=tmp_path / "e", callbacks=[Poison()])
+        config = small(replay__priority_alpha=alpha)
+        muzen.train("CartPole-v1", config=config, out=tmp_path / "e", callbacks=[Poison()])
     assert all(np.isfinite(x).all() for x in weights(tmp_path / "e"))
 
 
@@ -241,6 +244,26 @@ def test_a_run_folder_that_exists_is_not_overwritten(finished):
     with pytest.raises(RunExistsError, match="resume"):
         muzen.train("CartPole-v1", config=small(), out=finished.folder)
     assert before == sorted(p.stat().st_mtime_ns for p in finished.folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "error"),
+    [
+        ({}, {"warm_start": "nowhere"}, RunNotFoundError),
+        ({"network__kind": "resnet"}, {}, ConfigError),
+        ({"replay__max_gb": 1e-6}, {}, ConfigError),
+        ({"learn__reconstruction_weight": 1.0}, {}, ConfigError),
+        ({"evaluate__opponents": "minimax:5"}, {}, ConfigError),
+        ({"search__model": "rules"}, {}, ConfigError),
+        ({}, {"network": object()}, ConfigError),
+        ({}, {"value_encoding": 3}, ConfigError),
+        ({}, {"callbacks": Callback()}, TypeError),
+    ],
+)
+def test_what_is_refused_leaves_no_folder_behind(tmp_path, changes, options, error):
+    with pytest.raises(error):
+        muzen.train("CartPole-v1", config=small(**changes), out=tmp_path / "refused", **options)
+    assert not (tmp_path / "refused").exists()
 
 
 def test_a_folder_that_is_no_run_says_so(tmp_path):
@@ -274,17 +297,40 @@ def test_a_run_of_another_optimiser_is_played_and_not_resumed(finished, tmp_path
 
 
 @pytest.mark.slow
-def test_a_warm_start_begins_with_the_other_runs_weights(finished, tmp_path):
-    class AtStart(Callback):
+def test_a_warm_start_goes_on_with_what_the_other_run_learned(finished, tmp_path):
+    """Its weights mean something in its own units only: those of values, rewards and observations come with them."""
+
+    class Watch(Callback):
         def on_start(self, run):
             leaves = jax.tree.leaves(eqx.filter(run.learner.model, eqx.is_array))
             self.weights = [np.asarray(x) for x in leaves]
+            self.explained = run.value_explained
 
-    seen = AtStart()
-    muzen.train(
-        "CartPole-v1", config=small(env_steps=64), out=tmp_path / "g", warm_start=finished.folder, callbacks=[seen]
-    )
+    def units(run: muzen.Run):
+        model = muzen.load(run.folder).model
+        return [float(x) for e in (model.value_encoding, model.reward_encoding) for x in (e.limit, e.scale)]
+
+    seen = Watch()
+    config = small(env_steps=400, learn__learning_rate=1e-30, learn__warmup_updates=0)
+    warm = muzen.train("CartPole-v1", config=config, out=tmp_path / "g", warm_start=finished.folder, callbacks=[seen])
     assert same(seen.weights, weights(finished.folder))
+    assert seen.explained == Checkpoint(finished.folder).load().state["value_explained"] != 0
+    assert units(warm) == units(finished)
+    before, after = (np.asarray(muzen.load(run.folder).model.observation_std) for run in (finished, warm))
+    seen_before = Checkpoint(finished.folder).load().state["normaliser_count"]
+    now = Checkpoint(warm.folder).load()
+    assert now.state["normaliser_count"] > seen_before and now.state["warm"]
+    assert not np.array_equal(before, after) and np.abs(after / before - 1).max() < 1  # moved on, not begun anew
+    resumed = muzen.resume(warm.folder, env_steps=500)
+    assert units(resumed) == units(finished)
+
+
+def test_a_warm_start_in_which_numbers_mean_something_else_is_refused(finished, tmp_path):
+    for name, value in (("value__limit", 50.0), ("network__state_scaling", "tanh"), ("reward__transform", False)):
+        said = f"{name.replace('__', '.')}: {value}, but the weights of .* were learned with"
+        with pytest.raises(ConfigError, match=said):
+            muzen.train("CartPole-v1", config=small(**{name: value}), out=tmp_path / "h", warm_start=finished.folder)
+    assert not (tmp_path / "h").exists()
 
 
 def test_a_wall_clock_budget_ends_the_run(tmp_path):
@@ -486,3 +532,29 @@ def test_kill_at_any_moment_leaves_a_run_that_resumes_to_the_same_bytes(most, fi
     assert process.returncode == 0, err
     assert kills > 0
     assert_same_end(folder, finished)
+
+
+def test_an_evaluation_may_think_longer_and_wants_an_environment_that_fits(finished):
+    agent = finished.agent()
+    found = muzen.evaluate(agent, episodes=2, simulations=3)
+    assert found["simulations"] == 3 and muzen.evaluate(agent, episodes=2)["simulations"] == 4
+    with pytest.raises(EnvError, match=r"Acrobot-v1: .* trained on CartPole-v1 .* observation_shape is \(6,\) here"):
+        muzen.evaluate(finished.folder, env="Acrobot-v1", episodes=1)
+    for options, said in (({"episodes": "3"}, "episodes: '3' is not a whole number"), ({"seed": -1}, "seed: -1")):
+        with pytest.raises(ConfigError, match=said):
+            muzen.evaluate(agent, **options)
+    with pytest.raises(ConfigError, match="network: the agent given has its own"):
+        muzen.evaluate(agent, network=object())
+
+
+def test_seconds_are_those_of_training(finished):
+    assert 0 < finished.seconds - finished.metrics[-1]["seconds"] < 1
+
+
+def test_a_run_is_found_in_its_folder_by_its_settings(finished, tmp_path):
+    assert api.run_in(tmp_path, small()) is None
+    found = api.run_in(finished.folder, small())
+    assert found is not None and found.evaluation["returns"] == finished.evaluation["returns"]
+    assert found.seconds == finished.metrics[-1]["seconds"]
+    with pytest.raises(RunExistsError, match="holds a run with seed 0, not 3"):
+        api.run_in(finished.folder, small(seed=3))

@@ -264,8 +264,20 @@ def test_a_side_that_is_not_there_names_those_that_are():
         session().find_seat("3")
 
 
+def test_players_whose_signs_differ_in_case_only_are_told_apart():
+    game = session("openspiel:xiangqi")
+    assert [game.symbol(player) for player in range(2)] == ["C", "c"]
+    assert [game.find_seat(sign) for sign in "Cc12"] == [0, 1, 0, 1]
+    assert session().find_seat("X") == 0 and session().find_seat("WATCH") is None
+
+
+def test_a_seed_out_of_range_is_refused():
+    with pytest.raises(ConfigError, match="seed: -1 is out of range"):
+        session(seed=-1)
+
+
 def test_an_agent_of_another_game_is_refused():
-    with pytest.raises(EnvError, match="was trained on openspiel:tic_tac_toe and cannot play another game: "):
+    with pytest.raises(EnvError, match="was trained on openspiel:tic_tac_toe and cannot play it: "):
         GameSession(agent("openspiel:tic_tac_toe"), game="openspiel:connect_four")
 
 

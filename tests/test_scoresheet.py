@@ -54,6 +54,7 @@ def test_chance_is_marked_and_a_game_broken_off_has_no_returns():
         ({"movers": (1, 0, 1, 0, 1)}, "action 1 is player 1's, but player 0 moves"),
         ({"actions": (4, 4, 2, 1, 6)}, r"action 2 \(4\) is not legal"),
         ({"actions": (4, 0, 2, 1, 99)}, r"action 5 \(99\) is not legal"),
+        ({"moves": ("x(1,1)", "zz", "x(0,2)", "o(0,1)", "x(2,0)")}, r"action 2 \(0\) is the move .* it says 'zz'"),
     ],
 )
 def test_a_record_that_the_game_contradicts_is_damaged(change, said):

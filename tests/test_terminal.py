@@ -106,6 +106,8 @@ def test_the_game_ends_with_who_has_won_and_can_be_taken_back():
 def test_a_finished_game_is_kept_and_an_unfinished_one_on_request(tmp_path):
     assert "kept in " in told(FOUR_TURNS, session(run=tmp_path))
     assert "Left in mid-game" in told("4\n", session(run=tmp_path))
+    assert told("4\nsave\nquit\n", session(run=tmp_path / "saved")).endswith("play-1.jsonl. Goodbye.\n")
+    assert "not kept" in told("4\nsave\nback\n3\nquit\n", session(run=tmp_path / "and moved"))
     said = told("4\nsave\n", session(run=tmp_path))
     assert f"kept in {tmp_path / 'games' / 'play-2.jsonl'}" in said
 
@@ -162,7 +164,7 @@ def test_muzen_play_reads_moves_from_a_pipe(loaded, capsys, tmp_path):
     [
         (["--side", "7"], "side: '7' is no side of openspiel:tic_tac_toe"),
         (["--simulations", "0"], "simulations: 0 is not a whole number"),
-        (["--game", "openspiel:connect_four"], "trained on openspiel:tic_tac_toe and cannot play another game"),
+        (["--game", "openspiel:connect_four"], "trained on openspiel:tic_tac_toe and cannot play it"),
         (["--game", "openspiel:tictactoe"], "did you mean openspiel:tic_tac_toe"),
         (["--web", "--port", "99999"], "port: 99999 is not from 0 to 65535"),
     ],

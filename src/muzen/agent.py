@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
@@ -15,6 +16,7 @@ from jax.sharding import Mesh
 
 from muzen import devices, profile
 from muzen.actors import Plan
+from muzen.config import check_count
 from muzen.envs import OpenSpielSimulator, one_hot_past
 from muzen.errors import EnvError, SearchError
 from muzen.known_rules import KnownRules, kept_tree
@@ -181,6 +183,17 @@ class Agent:
         self.max_steps = max_steps
         self._key = jax.random.key(0)
 
+    def with_simulations(self, simulations: int) -> Agent:
+        """The same agent with another number of simulations for each move.
+
+        Raises:
+          ConfigError: not a whole number of at least 1.
+        """
+        check_count("simulations", simulations)
+        agent, planner = copy.copy(self), copy.copy(self.planner)
+        planner.simulations, agent.planner = int(simulations), planner
+        return agent
+
     @cached_property
     def simulator(self) -> Simulator:
         """The rules of the agent's game, whether it plans with them or not.
@@ -232,10 +245,13 @@ class Agent:
           previous: `tree` of the last search of this game, for an agent that reuses trees.
 
         Raises:
-          EnvError: the observation has another shape, or past actions are missing.
+          EnvError: the observation has another shape or is no numbers, nobody has this number, or past actions are
+            missing.
           SearchError: the agent plans with the game's rules and `state` is missing.
         """
         batch = self._seen(observation, past)[None]
+        if not 0 <= to_play < self.spec.players:
+            raise EnvError(f"to_play: {to_play} is none of the players 0..{self.spec.players - 1} of {self.spec.id}")
         legal = np.ones(self.spec.num_actions, bool) if legal is None else np.asarray(legal, bool)
         seats = np.array([to_play], np.int32)
         return self.planner.search(self.model, batch, legal[None], seats, self._key, states=[state], previous=previous)
@@ -274,6 +290,8 @@ class Agent:
     def _shown(self, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """What the environment itself shows, of this shape."""
         spec = self.spec
+        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            raise EnvError(f"observation: {str(array)[:60]} is not all finite numbers; {spec.id} shows nothing else")
         if spec.discrete_observation and array.ndim == 0:
             if not 0 <= int(array) < shape[0]:
                 raise EnvError(f"observation: {array} is outside 0..{shape[0] - 1}, the states of {spec.id}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from muzen import envs
 from muzen.agent import Agent
 from muzen.caches import use_compilation_cache
 from muzen.callbacks import Callback
-from muzen.config import Config, override
+from muzen.config import Config, check_count, check_seed, flat, override
 from muzen.devices import available, mesh_of
 from muzen.diagnose import (
     Finding,
@@ -24,7 +26,7 @@ from muzen.diagnose import (
     unroll_against,
     wins_at_hand,
 )
-from muzen.errors import ConfigError, RunDamagedError
+from muzen.errors import ConfigError, EnvError, RunDamagedError, RunExistsError, RunNotFoundError
 from muzen.evaluate import evaluate as play_episodes
 from muzen.experiment import (
     SPAN_FLOOR,
@@ -32,19 +34,17 @@ from muzen.experiment import (
     choose_devices,
     make_agent,
     make_model,
-    make_simulator,
     restore_model,
 )
-from muzen.opponents import opponents
 from muzen.presets import preset
 from muzen.profile import EVALUATION, breakdown
 from muzen.profile import FILE as PROFILE_FILE
-from muzen.runs import Checkpoint, RunFolder, Weights, read_metrics
+from muzen.runs import Checkpoint, RunFolder, Weights, games_folder, read_json, read_metrics, write_games
 from muzen.types import Environment, EnvSpec
 
 # Where runs go when no folder is named, below the current directory.
 RUNS = Path("runs")
-EVALUATION_FILE = "evaluation.json"
+EVALUATION_FILE, EVALUATION_GAMES = "evaluation.json", "evaluation.jsonl"
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Run:
       evaluation: greedy returns with their interval, as `evaluate` gives them; empty if it stopped early.
       seconds: wall-clock of training, evaluation not included.
       profile: seconds by part of the loop, if it was asked for; they add up to the wall-clock.
+      own: network and encodings of the user's own that it was trained with, as `load` takes them.
     """
 
     folder: Path
@@ -66,6 +67,7 @@ class Run:
     evaluation: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     profile: dict[str, float] = field(default_factory=dict)
+    own: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def metrics(self) -> list[dict[str, float]]:
@@ -74,11 +76,27 @@ class Run:
 
     def agent(self) -> Agent:
         """The trained agent."""
-        return load(self.folder)
+        return load(self.folder, **self.own)
 
 
 def _maker(source: envs.EnvLike, past_actions: int) -> Callable[[], Environment]:
     return lambda: envs.make(source, past_actions=past_actions)
+
+
+def _maker_for(agent: Agent, env: envs.EnvLike | None) -> Callable[[], Environment]:
+    """Makes what the agent was trained on, or what the user names in its place, if it looks the same to the agent."""
+    source = envs.named_again(env, agent.spec.id)
+
+    def make() -> Environment:
+        made = envs.make(source, past_actions=agent.spec.past_actions)
+        try:
+            envs.require_alike(agent.spec, made.spec)
+        except EnvError:
+            made.close()
+            raise
+        return made
+
+    return make
 
 
 def _default_folder(env_id: str, seed: int) -> Path:
@@ -133,7 +151,8 @@ def train(
       callbacks: told what happens, see `Callback`.
       network: a network of the user's own, or a function (spec, key) that makes one.
       value_encoding, reward_encoding: the user's own encodings.
-      warm_start: run folder whose weights to start from (same network shapes).
+      warm_start: run folder of the same network.*, value.* and reward.* settings, to start from what it learned: its
+        weights, its units of values and rewards, its scale of observations. No step is random then.
       profile: keep where the wall-clock went, in `Run.profile` and in the run folder's profile.json.
       overrides: settings by dotted name with `__` for the dot: `search__simulations=32`.
 
@@ -144,27 +163,26 @@ def train(
     dotted = {name.replace("__", "."): value for name, value in overrides.items()}
     dotted |= {name: value for name, value in named.items() if value is not None}
     config = configure(env, config=config, overrides=dotted)
-    # What is refused must not leave a folder behind.
     spec = envs.spec_of(env, past_actions=config.network.past_actions)
     count = choose_devices(config, spec.observation_shape, network)
     mesh_of(count)
     config = override(config, {"devices": count})
-    opponents(config.evaluate.opponents, config.env_id)
-    make_simulator(config.search, config.env_id)
-    folder = RunFolder.create(Path(out) if out is not None else _default_folder(config.env_id, config.seed), config)
-    with folder.lock():
-        experiment = Experiment(
-            config,
-            folder,
-            _maker(env, config.network.past_actions),
-            network=network,
-            value_encoding=value_encoding,
-            reward_encoding=reward_encoding,
-            callbacks=callbacks,
-        )
+    path = Path(out) if out is not None else _default_folder(config.env_id, config.seed)
+    folder = RunFolder.planned(path, config)
+    own = {"network": network, "value_encoding": value_encoding, "reward_encoding": reward_encoding}
+    experiment = Experiment(
+        config,
+        folder,
+        _maker(env, config.network.past_actions),
+        **own,
+        callbacks=callbacks,
+    )
+    with closing(experiment):
         if warm_start is not None:
             experiment.warm_start(Path(warm_start))
-        return _carry_on(experiment, profile)
+        folder.make()  # not before: what is refused leaves no folder behind
+        with folder.lock():
+            return _carry_on(experiment, own, profile)
 
 
 def resume(
@@ -194,22 +212,50 @@ def resume(
     there = available(count)
     fewer = [f"devices: {count} when the run began, JAX has {there} now, so one is used"] if there < count else []
     used = override(config, {"devices": 1 if fewer else there})
+    own = {"network": network, "value_encoding": value_encoding, "reward_encoding": reward_encoding}
     with opened.lock():
         experiment = Experiment(
             used,
             opened,
             _maker(envs.named_again(env, config.env_id), config.network.past_actions),
-            network=network,
-            value_encoding=value_encoding,
-            reward_encoding=reward_encoding,
+            **own,
             callbacks=callbacks,
         )
-        differs = opened.differences() + fewer + experiment.restore()
-        if budget:
-            opened.write_config(config)
-        if differs:
-            _tell_differences(experiment, differs)
-        return _carry_on(experiment)
+        with closing(experiment):
+            differs = opened.differences() + fewer + experiment.restore()
+            if budget:
+                opened.write_config(config)
+            if differs:
+                _tell_differences(experiment, differs)
+            return _carry_on(experiment, own)
+
+
+def run_in(folder: Path, config: Config) -> Run | None:
+    """The run that `train` with this configuration began in a folder: without an evaluation where it did not finish.
+
+    Returns:
+      None where the folder holds no run.
+
+    Raises:
+      RunExistsError: it holds one of another configuration.
+      RunDamagedError, RunVersionError: it cannot be read.
+    """
+    try:
+        opened = RunFolder.open(folder)
+    except RunNotFoundError:
+        return None
+    theirs, ours = flat(opened.config), flat(config)
+    for name, value in ours.items():
+        if theirs[name] != value and (name, value) != ("devices", 0):  # 0 is for what the machine has
+            raise RunExistsError(
+                f"{folder}: holds a run with {name} {theirs[name]}, not {value}; choose another --out, or give the "
+                "settings that it began with"
+            )
+    rows = read_metrics(folder)
+    path = folder / EVALUATION_FILE
+    evaluation = read_json(path) if path.exists() else {}
+    seconds = rows[-1]["seconds"] if rows else 0.0
+    return Run(folder, opened.config, "finished" if evaluation else "", evaluation, seconds)
 
 
 def _tell_differences(experiment: Experiment, lines: list[str]) -> None:
@@ -221,35 +267,36 @@ def _tell_differences(experiment: Experiment, lines: list[str]) -> None:
         warnings.warn(message, stacklevel=3)
 
 
-def _carry_on(experiment: Experiment, profile: bool = False) -> Run:
+def _carry_on(experiment: Experiment, own: dict[str, Any], profile: bool = False) -> Run:
     """Run to the end of the budget, evaluate, and tell the callbacks."""
     config, folder = experiment.config, experiment.folder
     for callback in experiment.callbacks:
         callback.on_start(experiment)
-    try:
-        stopped = experiment.run()
-        result: dict[str, Any] = {}
-        if stopped == "finished":
-            with experiment.clock(EVALUATION):
-                result = play_episodes(
-                    experiment.agent(),
-                    experiment.make_env,
-                    episodes=config.evaluate.episodes,
-                    seed=config.evaluate.seed,
-                    progress=experiment.on_evaluation,
-                )
-            folder.write_json(EVALUATION_FILE, result)
-        parts: dict[str, float] = {}
-        if profile:
-            wall = experiment.clock.elapsed()  # before the share is measured, which takes time of its own
-            parts = breakdown(experiment.clock, wall, experiment.network_share())
-            folder.write_json(PROFILE_FILE, {"env_steps": experiment.env_steps, "seconds": parts})
-        run = Run(folder.path, config, stopped, result, experiment.elapsed(), parts)
-        for callback in experiment.callbacks:
-            callback.on_end(experiment, {"run": run})
-        return run
-    finally:
-        experiment.close()
+    stopped = experiment.run()
+    seconds = experiment.elapsed()
+    result: dict[str, Any] = {}
+    if stopped == "finished":
+        with experiment.clock(EVALUATION):
+            result = play_episodes(
+                experiment.agent(),
+                experiment.make_env,
+                episodes=config.evaluate.episodes,
+                seed=config.evaluate.seed,
+                progress=experiment.on_evaluation,
+                on_games=partial(write_games, games_folder(folder.path) / EVALUATION_GAMES)
+                if experiment.spec.id.startswith(envs.PREFIX)
+                else None,
+            )
+        folder.write_json(EVALUATION_FILE, result)
+    parts: dict[str, float] = {}
+    if profile:
+        wall = experiment.clock.elapsed()  # before the share is measured, which takes time of its own
+        parts = breakdown(experiment.clock, wall, experiment.network_share())
+        folder.write_json(PROFILE_FILE, {"env_steps": experiment.env_steps, "seconds": parts})
+    run = Run(folder.path, config, stopped, result, seconds, parts, own)
+    for callback in experiment.callbacks:
+        callback.on_end(experiment, {"run": run})
+    return run
 
 
 def load(
@@ -308,17 +355,31 @@ def evaluate(
     seed: int = 0,
     simulations: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **own: Any,
 ) -> dict[str, Any]:
     """Greedy returns of an agent or a run folder, without noise; see `muzen.evaluate.evaluate` for the fields.
 
+    Args:
+      agent: an agent, or the folder of its run.
+      env: named again where it is the user's own code.
+      episodes: how many.
+      seed: of the episodes.
+      simulations: per move; default: the agent's own.
+      progress: called with (episodes done, episodes).
+      own: network and encodings of the user's own, as for `load`, where a folder is given.
+
     Raises:
-      ConfigError: episodes is below 1.
+      ConfigError: episodes, seed or simulations is out of range.
+      EnvError: the environment is not like the one that the agent was trained for.
     """
-    _require_episodes(episodes)
+    _require_play(episodes, seed)
     if not isinstance(agent, Agent):
-        agent = load(agent, simulations=simulations)
-    make = _maker(envs.named_again(env, agent.spec.id), agent.spec.past_actions)
-    return play_episodes(agent, make, episodes=episodes, seed=seed, progress=progress)
+        agent = load(agent, simulations=simulations, **own)
+    elif own:
+        raise ConfigError(f"{', '.join(own)}: the agent given has its own already; leave it out, or give its folder")
+    elif simulations is not None:
+        agent = agent.with_simulations(simulations)
+    return play_episodes(agent, _maker_for(agent, env), episodes=episodes, seed=seed, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -373,22 +434,21 @@ def diagnose(
       load_options: as for `load`.
 
     Raises:
-      ConfigError: episodes is below 1.
+      ConfigError: episodes or seed is out of range.
     """
-    _require_episodes(episodes)
+    _require_play(episodes, seed)
     agent = load(folder, **load_options)
     config = RunFolder.open(Path(folder)).config
     told = findings(read_metrics(Path(folder)), config)
     if agent.planner.simulator is not None:
         return Diagnosis(told, None)
-    make = _maker(envs.named_again(env, agent.spec.id), agent.spec.past_actions)
-    played = play_for_diagnosis(agent, make, episodes=episodes, seed=seed)
+    played = play_for_diagnosis(agent, _maker_for(agent, env), episodes=episodes, seed=seed)
     unroll = unroll_against(agent, played, gamma=config.learn.discount, steps=steps)
     states = [state for episode in played for state in episode.states if state is not None]
     can_be_asked = states and agent.spec.players > 1 and not agent.spec.chance
     return Diagnosis(told, unroll, wins_at_hand(agent, states, seed=seed) if can_be_asked else None)
 
 
-def _require_episodes(episodes: int) -> None:
-    if episodes < 1:
-        raise ConfigError(f"episodes: {episodes} is below 1; give at least one episode")
+def _require_play(episodes: Any, seed: Any) -> None:
+    check_count("episodes", episodes)
+    check_seed(seed)

@@ -10,11 +10,12 @@ from typing import Any
 
 from muzen import api, arena_plot, envs
 from muzen.agent import Agent
+from muzen.config import check_count, check_seed
 from muzen.errors import ConfigError, EnvError
 from muzen.files import storage_error, write_atomic
 from muzen.opponents import is_kind, opponent, split_names
 from muzen.players import AgentPlayer, Player
-from muzen.runs import GameRecord, append_games, games_folder
+from muzen.runs import GameRecord, append_games, games_folder, new_games_file
 from muzen.tournament import pairings, tournament
 
 FORMAT = 1
@@ -95,12 +96,10 @@ def arena(
 
 
 def _checked(games: int, simulations: int | None, seed: int, plies: tuple[int, int] | None) -> tuple[int, int] | None:
-    if games < 1:
-        raise ConfigError(f"games: {games} is below 1; give at least one game for each match")
-    if simulations is not None and simulations < 1:
-        raise ConfigError(f"simulations: {simulations} is below 1; leave it out for each run's own setting")
-    if not 0 <= seed < 2**31:
-        raise ConfigError(f"seed: {seed} is out of range; give a number from 0 to {2**31 - 1}")
+    check_count("games", games, "give at least one game for each match")
+    if simulations is not None:
+        check_count("simulations", simulations, "leave it out for each run's own setting")
+    check_seed(seed)
     if plies is not None and not 0 <= plies[0] <= plies[1]:
         raise ConfigError(f"opening_plies: {plies} is no range; give the least and the most, such as (2, 4) or (0, 0)")
     return plies
@@ -174,15 +173,11 @@ class _Files:
     """What an arena leaves: arena-N.json, arena-N.png and games/arena-N.jsonl, N the first number that is free."""
 
     def __init__(self, folder: Path):
-        number = 1
-        while (folder / f"arena-{number}.json").exists() or self._games(folder, number).exists():
-            number += 1
-        self.result, self.plot = folder / f"arena-{number}.json", folder / f"arena-{number}.png"
-        self.games = self._games(folder, number)
-
-    @staticmethod
-    def _games(folder: Path, number: int) -> Path:
-        return games_folder(folder) / f"arena-{number}.jsonl"
+        taken = (path.stem.rpartition("-")[2] for path in folder.glob("arena-*.json"))
+        free = 1 + max((int(number) for number in taken if number.isdecimal()), default=0)
+        # Made at once: of two arenas at a time each has files of its own, and a place that takes none is found early.
+        self.games = new_games_file(games_folder(folder), "arena", free)
+        self.result, self.plot = (folder / f"{self.games.stem}{suffix}" for suffix in (".json", ".png"))
 
     def keep(self, result: dict[str, Any], records: list[GameRecord]) -> None:
         """The result so far, and the games of one more match."""

@@ -123,7 +123,7 @@ def check(
         findings.append(Finding("ok", "interface", f"{trial.steps:,} random steps without a fault"))
         findings += _observation_findings(made, trial)
         findings += _reward_findings(trial, settings)
-        findings += _episode_findings(trial, spec)
+        findings += _episode_findings(trial, spec, settings)
         findings += _seeding_findings(env, made, name, seed)
         findings += _other_findings(made, trial, spec, settings)
         return Report(name, tuple(findings), _uses(spec, config))
@@ -149,7 +149,7 @@ def _protocol_report(
         findings.append(_outcome_finding(trial))
     else:
         findings += _reward_findings(trial, settings)
-    findings += _episode_findings(trial, spec)
+    findings += _episode_findings(trial, spec, settings)
     findings += _seeding_findings(env, made, name, seed)
     if symmetries := len(getattr(made, "symmetries", ())):
         findings.append(Finding("ok", "symmetry", f"{symmetries} views of the board keep the rules (learn.augment)"))
@@ -239,7 +239,11 @@ def _reward_findings(trial: Trial, config: Config) -> list[Finding]:
     return [Finding("ok", "rewards", text)]
 
 
-def _episode_findings(trial: Trial, spec: EnvSpec) -> list[Finding]:
+def _cut(config: Config, way_out: str) -> str:
+    return f"Evaluations cut episodes off after {config.evaluate.max_steps:,} steps (evaluate.max_steps). {way_out}"
+
+
+def _episode_findings(trial: Trial, spec: EnvSpec, config: Config) -> list[Finding]:
     findings = []
     wrap = "Register it with max_episode_steps, or wrap it in gymnasium.wrappers.TimeLimit"
     limit = f"time limit {spec.max_episode_steps:,} steps" if spec.max_episode_steps else "no time limit"
@@ -249,7 +253,7 @@ def _episode_findings(trial: Trial, spec: EnvSpec) -> list[Finding]:
     if not trial.lengths:
         text = f"none ended in {trial.unfinished:,} steps; {limit}"
         if spec.max_episode_steps is None:
-            findings.append(Finding("error", "episodes", text, f"An evaluation might never end. {wrap}"))
+            findings.append(Finding("warning", "episodes", text, _cut(config, wrap)))
         else:
             findings.append(Finding("ok", "episodes", text))
         return findings
@@ -265,7 +269,7 @@ def _episode_findings(trial: Trial, spec: EnvSpec) -> list[Finding]:
         way_out = "There is nothing to plan: reset() may put the episode where it ends at once"
         findings.append(Finding("warning", "episodes", text, way_out))
     elif spec.max_episode_steps is None:
-        way_out = f"A policy that avoids the end never finishes an evaluation. {wrap}"
+        way_out = _cut(config, wrap)
         findings.append(Finding("warning", "episodes", text, way_out))
     else:
         findings.append(Finding("ok", "episodes", text))

@@ -27,7 +27,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 import muzen
 from muzen.config import Config, load_config, validate
-from muzen.errors import ConfigError, MuzenError
+from muzen.errors import ConfigError, MuzenError, TrainingError
 from muzen.presets import PRESETS, preset
 from muzen.progress import Progress
 
@@ -41,8 +41,35 @@ BAD_INPUT = 2
 SIGNALS = {"SIGINT": 128 + signal.SIGINT, "SIGTERM": 128 + signal.SIGTERM}
 
 
+@dataclass(frozen=True, kw_only=True)
+class OwnParts:
+    """Flags that name a network and encodings of the user's own."""
+
+    network_from: str | None = None
+    """A network of yours in place of the built-in one: python:module:name of it, or of what makes it of (spec, key)."""
+    value_encoding_from: str | None = None
+    """An encoding of values of yours: python:module:name of it, or of what makes it."""
+    reward_encoding_from: str | None = None
+    """The same of rewards."""
+
+    def own(self) -> dict[str, Any]:
+        """As the Python API takes them; only those that are named."""
+        from muzen.envs import code_named
+
+        named = {
+            "network": self.network_from,
+            "value_encoding": self.value_encoding_from,
+            "reward_encoding": self.reward_encoding_from,
+        }
+        found = {part: code_named(name) for part, name in named.items() if name is not None}
+        for part in found.keys() - {"network"}:
+            if not hasattr(found[part], "encode") or isinstance(found[part], type):
+                found[part] = found[part]()
+        return found
+
+
 @dataclass(frozen=True)
-class Train(Config):
+class Train(OwnParts, Config):
     """Train on an environment, evaluate over greedy episodes, and leave everything in a run folder.
 
     Every setting below can also stand in the FILE of --config (JSON or TOML); a flag wins over the file,
@@ -71,6 +98,8 @@ class Train(Config):
     def __call__(self) -> int:
         config = self.settings()
         if self.seeds:
+            if config.seed:
+                raise ConfigError(f"seed: {config.seed}, beside seeds {self.seeds}: give one of the two")
             return self._train_seeds(config, _parse_seeds(self.seeds))
         began = time.monotonic()
         run = self._train(config, self.out)
@@ -87,29 +116,56 @@ class Train(Config):
                 warm_start=self.warm_start,
                 profile=self.profile,
                 callbacks=[progress],
+                **self.own(),
             )
 
     def _train_seeds(self, config: Config, seeds: list[int]) -> int:
-        """One run after another in one folder, then a table and a plot."""
+        """One run after another in one folder, then a table and a plot.
+
+        Given the folder of an earlier call, it goes on with that: what is finished stays as it is.
+        """
         from muzen.plots import plot_runs
         from muzen.summary import seeds_table
 
         folder = self.out or _seeds_folder(config.env_id, seeds)
         runs: list[tuple[Any, float]] = []
+        failed: list[str] = []
         for seed in seeds:
             began = time.monotonic()
-            run = self._train(dataclasses.replace(config, seed=seed), folder / f"seed{seed}")
+            try:
+                run = self._train_or_go_on(dataclasses.replace(config, seed=seed), folder / f"seed{seed}")
+            except TrainingError as error:  # of this seed alone
+                _complain(f"seed {seed}: {type(error).__name__}: {error}")
+                failed.append(str(seed))
+                continue
             if run.stopped in SIGNALS:
-                return _ended(run, time.monotonic() - began)
-            runs.append((run, time.monotonic() - began))
-        Console().print(seeds_table(runs))
-        _say(f"run folders: {folder}")
-        _say(f"learning curves: {plot_runs([run.folder for run, _ in runs], folder / 'learning.png')}")
-        return 0
+                code = _ended(run, time.monotonic() - began)
+                _say(f"or with this and the seeds after it: the same command with --out {folder}")
+                return code
+            runs.append((run, max(run.seconds, time.monotonic() - began)))
+        if runs:
+            Console().print(seeds_table(runs))
+            _say(f"run folders: {folder}")
+            _say(f"learning curves: {plot_runs([run.folder for run, _ in runs], folder / 'learning.png')}")
+        if failed:
+            _complain(f"seeds without a result: {', '.join(failed)}")
+        return BAD_INPUT if failed else 0
+
+    def _train_or_go_on(self, config: Config, out: Path) -> Any:
+        from muzen import api
+
+        before = api.run_in(out, config)
+        if before is None:
+            return self._train(config, out)
+        if before.evaluation:
+            _say(f"{out}: is finished, and stays as it is")
+            return before
+        with _Watch() as progress:
+            return api.resume(out, env=config.env_id, callbacks=[progress], **self.own())
 
 
 @dataclass(frozen=True)
-class Resume:
+class Resume(OwnParts):
     """Go on with a run that was stopped or killed, or train a finished one for longer."""
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
@@ -129,13 +185,18 @@ class Resume:
         began = time.monotonic()
         with _Watch() as progress:
             run = api.resume(
-                self.folder, env=self.env, env_steps=self.env_steps, minutes=self.minutes, callbacks=[progress]
+                self.folder,
+                env=self.env,
+                env_steps=self.env_steps,
+                minutes=self.minutes,
+                callbacks=[progress],
+                **self.own(),
             )
         return _ended(run, time.monotonic() - began)
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(OwnParts):
     """Play greedy episodes with a trained agent: no noise, final weights, every episode counted."""
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
@@ -165,6 +226,7 @@ class Evaluate:
                 seed=self.seed,
                 simulations=self.simulations,
                 progress=progress.on_evaluation,
+                **self.own(),
             )
         _say(_json(result) if self.json else f"{result['env_id']}: {returns(result)}")
         return 0
@@ -268,7 +330,7 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(OwnParts):
     """Film a greedy episode with the search's value and policy drawn beside it."""
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
@@ -291,13 +353,13 @@ class Record:
             "SDL_VIDEODRIVER", "dummy"
         )  # pictures go to a file; SDL complains where there is no screen
         with Console(stderr=True).status("recording"):
-            path = record(self.folder, self.env, self.out, seed=self.seed, episodes=self.episodes)
+            path = record(self.folder, self.env, self.out, seed=self.seed, episodes=self.episodes, **self.own())
         _say(f"wrote {path}")
         return 0
 
 
 @dataclass(frozen=True)
-class Play:
+class Play(OwnParts):
     """Play a game against a trained agent, in the terminal or in a browser, and see what it thinks."""
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
@@ -326,7 +388,11 @@ class Play:
         from muzen.play import GameSession
 
         new_game = partial(
-            GameSession, api.load(self.folder), game=self.game, simulations=self.simulations, run=self.folder
+            GameSession,
+            api.load(self.folder, **self.own()),
+            game=self.game,
+            simulations=self.simulations,
+            run=self.folder,
         )
         session = new_game(seed=self.seed)
         session.choose_seat(session.find_seat(self.side))
@@ -336,9 +402,15 @@ class Play:
             return play_in_terminal(session)
         from muzen.web import serve
 
-        new_game = partial(new_game, seat=session.seat)
         return serve(
-            new_game, host=self.host, port=self.port, open_browser=not self.no_open, debug=self.debug, say=_say
+            partial(new_game, seat=session.seat),
+            seed=self.seed,
+            asked=str((self.folder.resolve(), self.side, self.simulations, self.game, self.seed)),
+            host=self.host,
+            port=self.port,
+            open_browser=not self.no_open,
+            debug=self.debug,
+            say=_say,
         )
 
 
@@ -362,7 +434,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Diagnose:
+class Diagnose(OwnParts):
     """Say why a run did or did not learn: its health, and its model against the real environment."""
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
@@ -381,7 +453,7 @@ class Diagnose:
     def __call__(self) -> int:
         from muzen import api
 
-        diagnosis = api.diagnose(self.folder, env=self.env, episodes=self.episodes, seed=self.seed)
+        diagnosis = api.diagnose(self.folder, env=self.env, episodes=self.episodes, seed=self.seed, **self.own())
         _say(_json(diagnosis.as_dict()) if self.json else "\n".join(diagnosis.lines()))
         return 0
 

@@ -11,6 +11,7 @@ import difflib
 import functools
 import json
 import math
+import numbers
 import tomllib
 import typing
 from dataclasses import dataclass, field
@@ -467,6 +468,14 @@ def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def flat(config: Config) -> dict[str, Any]:
+    """Every setting by its dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in to_dict(config).items():
+        found |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
+    return found
+
+
 def override(config: Config, changes: typing.Mapping[str, Any]) -> Config:
     """A copy of `config` with some fields changed.
 
@@ -528,6 +537,11 @@ def _value(section: type, name: str, hint: Any, value: Any, prefix: str, base: A
         if not isinstance(value, str) or value not in choices:
             raise ConfigError(f"{where}: {_show(value)} is not one of {', '.join(choices)}")
         return value
+    if not isinstance(value, bool | int | float):  # NumPy's numbers are as good as Python's
+        if isinstance(value, numbers.Integral):
+            value = int(value)
+        elif isinstance(value, numbers.Real):
+            value = float(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
         value = float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
@@ -541,6 +555,20 @@ def _value(section: type, name: str, hint: Any, value: Any, prefix: str, base: A
 
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def check_count(name: str, value: Any, way_out: str = "give a whole number of at least 1") -> None:
+    """Raise `ConfigError` naming an argument that is no whole number of at least 1."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise ConfigError(f"{name}: {_show(value)} is not a whole number; {way_out}")
+    if int(value) < 1:
+        raise ConfigError(f"{name}: {value} is below 1; {way_out}")
+
+
+def check_seed(seed: Any) -> None:
+    """Raise `ConfigError` for what is no seed of an evaluation, a film or a game."""
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not 0 <= int(seed) < 2**31:
+        raise ConfigError(f"seed: {_show(seed)} is out of range; give a whole number from 0 to {2**31 - 1}")
 
 
 def _show(value: Any) -> str:

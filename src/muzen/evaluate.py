@@ -14,6 +14,7 @@ from muzen.agent import Agent
 from muzen.envs import episode_seed
 from muzen.matches import Game, play
 from muzen.players import LANES, AgentPlayer, Player, Random
+from muzen.runs import GameRecord
 from muzen.types import Environment
 
 # Worker number in the seeds of evaluation episodes; self-play's workers count up from 0 and never meet it.
@@ -39,6 +40,7 @@ def evaluate(
     max_steps: int | None = None,
     opponent: Player | None = None,
     progress: Callable[[int, int], None] | None = None,
+    on_games: Callable[[list[GameRecord]], Any] | None = None,
 ) -> dict[str, Any]:
     """Play greedy episodes and sum their rewards; in a game, against opponents.
 
@@ -54,6 +56,7 @@ def evaluate(
       max_steps: environment steps after which an episode is cut off, and `cut` counts those; None: the agent's own.
       opponent: who has the other seats of a game; None: uniformly random moves.
       progress: called with (episodes done, episodes) after each one.
+      on_games: called with the records of all episodes at their end; for OpenSpiel's games only.
 
     Returns:
       env_id, episodes, mean_return, std_return, ci95 (low, high), env_steps_trained, returns, lengths, seed,
@@ -70,7 +73,10 @@ def evaluate(
         )
         for episode in range(episodes)
     ]
-    played = play(make, games, max_steps=max_steps, lanes=lanes, progress=progress)
+    keep = on_games is not None
+    played = play(make, games, max_steps=max_steps, lanes=lanes, keep=keep, progress=progress)
+    if on_games is not None:
+        on_games([game.record for game in played if game.record is not None])
     totals = np.stack([game.returns for game in played])
     seats = np.arange(episodes) % players
     returns = totals[np.arange(episodes), seats]

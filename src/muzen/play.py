@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import datetime
 import secrets
 import threading
@@ -15,14 +14,15 @@ from typing import Any
 
 from muzen.agent import Agent
 from muzen.analysis import Analysis, analysis, win_chances
-from muzen.envs import Board, OpenSpielEnvironment, Touch, board_reader
+from muzen.config import check_seed
+from muzen.envs import Board, OpenSpielEnvironment, Touch, board_reader, require_alike
 from muzen.envs.openspiel import PREFIX
 from muzen.errors import ConfigError, EnvError, IllegalMoveError, PlayError, RunError
 from muzen.notation import find_move, legal_text
 from muzen.runs import GameRecord, games_folder, new_games_file, write_games
 from muzen.runs.games import CHANCE
 from muzen.search.tree import Tree
-from muzen.types import EnvSpec, SearchResult, TimeStep
+from muzen.types import SearchResult, TimeStep
 
 MOST_SIMULATIONS = 10_000
 _keeping = threading.Lock()
@@ -61,12 +61,12 @@ class GameSession:
 
     Attributes:
       moves: everything that happened, chance included.
-      kept: the file that holds the game, once it is kept.
+      kept: the file that holds the game, once it is kept, and `kept_moves` of its moves.
       keep_error: why it could not be kept, if it could not.
 
     Raises:
       EnvError: the agent plays no game, or another one.
-      ConfigError: `seat` or `simulations` is out of range.
+      ConfigError: `seat`, `simulations` or `seed` is out of range.
     """
 
     def __init__(
@@ -79,12 +79,14 @@ class GameSession:
         seed: int | None = None,
         run: Path | str | None = None,
     ):
-        self._env = _open_game(agent.spec, game)
+        self._env = _open_game(agent, game)
         self.name, self.players = self._env.name, self._env.spec.players
         self.reader = board_reader(self.name)
         self.run = run
         self._agent = agent
         self.seat: int | None = None
+        if seed is not None:
+            check_seed(seed)
         self.choose_seat(seat)
         self.simulations = 0
         self.choose_simulations(agent.planner.simulations if simulations is None else simulations)
@@ -95,6 +97,7 @@ class GameSession:
         """Begin a new game."""
         self.seed = secrets.randbits(31) if seed is None else seed
         self.kept: Path | None = None
+        self.kept_moves = 0
         self.keep_error = ""
         self.moves: list[Move] = []
         self._positions: list[Position] = []
@@ -270,9 +273,7 @@ class GameSession:
         """
         if not _is_int(simulations) or not 1 <= simulations <= MOST_SIMULATIONS:
             raise ConfigError(f"simulations: {simulations!r} is not a whole number from 1 to {MOST_SIMULATIONS}")
-        agent, planner = copy.copy(self._agent), copy.copy(self._agent.planner)
-        planner.simulations, agent.planner = simulations, planner
-        self._agent, self.simulations = agent, simulations
+        self._agent, self.simulations = self._agent.with_simulations(simulations), simulations
 
     def find_seat(self, text: str) -> int | None:
         """The seat that a person means: 1 to the number of players, a piece such as "x", or "watch" for none.
@@ -281,11 +282,13 @@ class GameSession:
           ConfigError: there is no such seat; the message says which there are.
         """
         seats: dict[str, int | None] = {str(player + 1): player for player in range(self.players)}
-        seats |= {self.symbol(player).casefold(): player for player in range(self.players) if self.symbol(player)}
+        seats |= {self.symbol(player): player for player in range(self.players) if self.symbol(player)}
         seats["watch"] = None
-        if text.casefold() not in seats:
+        meant = [seat for name, seat in seats.items() if name.casefold() == text.casefold()]
+        # "x" will do for "X", but not where the players are "C" and "c".
+        if text not in seats and len(meant) != 1:
             raise ConfigError(f"side: {text!r} is no side of {self.name}; choose one of {', '.join(seats)}")
-        return seats[text.casefold()]
+        return seats[text] if text in seats else meant[0]
 
     @property
     def agent_name(self) -> str:
@@ -389,6 +392,7 @@ class GameSession:
         with _keeping:  # two games must not choose the same name
             path = self.kept or new_games_file(games_folder(self.run), "play")
             self.kept = write_games(path, [self.record()])
+            self.kept_moves = len(self.moves)
         return path
 
     # --- inside --------------------------------------------------------------------------------------------------
@@ -415,20 +419,15 @@ class GameSession:
         self._positions.append(Position(now, state, len(self.moves)))
 
 
-def _open_game(spec: EnvSpec, game: str | None) -> OpenSpielEnvironment:
+def _open_game(agent: Agent, game: str | None) -> OpenSpielEnvironment:
     """The agent's game, or a variant that looks the same to it."""
+    spec = agent.spec
     if not spec.id.startswith(PREFIX):
         raise EnvError(
             f"{spec.id}: is no game, so there is no one to play against; `muzen record DIR` shows how the agent does it"
         )
     env = OpenSpielEnvironment(game or spec.id)
-    for fact in ("observation_shape", "num_actions", "players", "alternating", "zero_sum"):
-        own, other = getattr(spec, fact), getattr(env.spec, fact)
-        if own != other:
-            raise EnvError(
-                f"{env.name}: the agent was trained on {spec.id} and cannot play another game: "
-                f"{fact} is {other} here, and {own} there"
-            )
+    require_alike(agent.spec, env.spec)
     return env
 
 

@@ -13,8 +13,9 @@ import gymnasium
 import numpy as np
 from PIL import Image
 
+from muzen.config import check_count, check_seed
 from muzen.drawing import Moment, Thought, frame, palette
-from muzen.envs import EnvLike, episode_seed, make, named_again
+from muzen.envs import EnvLike, episode_seed, make, named_again, require_alike
 from muzen.errors import ConfigError, StorageError
 from muzen.types import Environment, TimeStep
 
@@ -33,6 +34,7 @@ def record(
     episodes: int = 1,
     fps: int | None = None,
     max_steps: int = 1000,
+    **own: Any,
 ) -> Path:
     """Plays greedy episodes, the first ones of `muzen evaluate` with the same seed, and writes a film of them.
 
@@ -44,6 +46,7 @@ def record(
       episodes: how many, at least 1.
       fps: pictures a second, one an environment step; the environment's own, 30 at most, if left out.
       max_steps: environment steps of an episode after which its film stops.
+      own: network and encodings of the user's own, as for `load`, where a folder is given.
 
     Returns:
       The file written.
@@ -55,20 +58,21 @@ def record(
       StorageError: the file cannot be written.
     """
     for name, number in (("episodes", episodes), ("max_steps", max_steps), ("fps", fps or 1)):
-        if number < 1:
-            raise ConfigError(f"{name}: {number} is below 1")
+        check_count(name, number)
+    check_seed(seed)
     agent, folder = run, Path()
     if isinstance(run, str | Path):
         from muzen.api import load
 
-        agent, folder = load(run), Path(run)
+        agent, folder = load(run, **own), Path(run)
     path = Path(out) if out is not None else folder / "episode.gif"
     _check_kind(path)
     source = named_again(env, agent.spec.id)
     made = make(source, render_mode="rgb_array", past_actions=agent.spec.past_actions)
     try:
-        own = getattr(getattr(made, "env", None), "metadata", None) or {}
-        speed = fps or min(MAX_FPS, int(own.get("render_fps") or MAX_FPS))
+        require_alike(agent.spec, made.spec)
+        fps_own = getattr(getattr(made, "env", None), "metadata", None) or {}
+        speed = fps or min(MAX_FPS, int(fps_own.get("render_fps") or MAX_FPS))
         images = (frame(m) for i in range(episodes) for m in moments(agent, made, seed, i, max_steps, speed))
         _write(images, path, speed)
     finally:

@@ -47,20 +47,22 @@ def replay(record: GameRecord) -> Iterator[Any]:
 
     Raises:
       EnvError: OpenSpiel is not installed, or does not know the game.
-      RunDamagedError: the actions are not legal or not the recorded players', or lead to other returns.
+      RunDamagedError: the actions are not legal, not the recorded players' or moves, or lead to other returns.
     """
     game = load_game(PREFIX + record.game)
     if game.num_players() != len(record.players):
         raise _damaged(record, f"names {len(record.players)} players, the game has {game.num_players()}")
     state = game.new_initial_state()
     yield state.clone()
-    for number, (action, mover) in enumerate(zip(record.actions, record.movers, strict=True), 1):
+    for number, (action, mover, move) in enumerate(zip(record.actions, record.movers, record.moves, strict=True), 1):
         if state.is_terminal():
             raise _damaged(record, f"goes on after its end, with action {number}")
         if state.current_player() != mover:
             raise _damaged(record, f"action {number} is player {mover}'s, but player {state.current_player()} moves")
         if action not in state.legal_actions():
             raise _damaged(record, f"action {number} ({action}) is not legal there")
+        if (written := state.action_to_string(mover, action)).strip() != move.strip():
+            raise _damaged(record, f"action {number} ({action}) is the move {written!r}, it says {move!r}")
         state.apply_action(action)
         yield state.clone()
     returns = tuple(state.returns()) if state.is_terminal() else None

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from muzen.profile import lines as profile_lines
 from muzen.progress import duration
+from muzen.runs import games_folder
 
 
 def returns(evaluation: dict[str, Any]) -> str:
@@ -50,6 +51,7 @@ def run_summary(run: Any, seconds: float) -> str:
         f"muzen resume {folder} --env-steps {2 * steps}": "train longer",
     }
     if "seats" in run.evaluation:
+        commands[f"muzen show {games_folder(folder) / 'evaluation.jsonl'}"] = "the games that it just played"
         commands[f"muzen arena {folder} --opponents random,mcts:100"] = "matches against opponents, rated"
     width = max(map(len, commands))
     return "\n".join(
@@ -75,7 +77,13 @@ def arena_tables(result: dict[str, Any]) -> list[Table]:
         return f"{100 * value:.1f} %\n{low:.1f} to {high:.1f}"
 
     title = f"{result['game'].removesuffix('()')}: {result['games']} games a match"
-    matches = Table(box=box.SIMPLE, title=title, caption="a draw is half a win in the score")
+    caption = "a draw is half a win in the score"
+    if (different := result["distinct_openings"]) < result["openings"]:
+        caption += (
+            f"\nonly {different:,} of {result['openings']:,} openings differ, for the game has no more of these: where "
+            "players repeat themselves, intervals are too narrow"
+        )
+    matches = Table(box=box.SIMPLE, title=title, caption=caption)
     matches.add_column("match", overflow="fold")
     for heading in ("won", "drawn", "lost", "score"):
         matches.add_column(heading, justify="right", no_wrap=True)

@@ -268,7 +268,9 @@ class Terminal:
 
     def _farewell(self) -> None:
         session = self.session
-        if session.ply and not session.over:
+        if session.kept is not None and session.kept_moves == len(session.moves):
+            self._say(f"The game is kept in {session.kept}. Goodbye.")
+        elif session.ply and not session.over:
             self._say("Left in mid-game, and not kept (`save` does that). Goodbye.")
         else:
             self._say("Goodbye.")

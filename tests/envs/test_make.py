@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import sys
 
@@ -6,8 +7,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from muzen.envs import env_name, make, nearest_names, spec_of
+from muzen.envs import env_name, make, nearest_names, require_alike, spec_of
 from muzen.errors import EnvError, UnknownEnvError, UnsupportedSpaceError
+from muzen.types import EnvSpec
 
 OWN_ENVIRONMENT = """
 import gymnasium, numpy
@@ -129,7 +131,7 @@ def test_a_missing_extra_is_answered_with_the_pip_line(monkeypatch):
 
 @pytest.mark.parametrize("name", ["python:", "python:a", "python:a:", "python::b", "python:a:b:c"])
 def test_a_malformed_python_name_is_answered_with_the_form(name):
-    with pytest.raises(EnvError, match="write python:module:function"):
+    with pytest.raises(EnvError, match="write python:module:name"):
         make(name)
 
 
@@ -138,7 +140,9 @@ def test_an_unknown_module_or_function_is_named(own_module):
         make("python:nowhere_at_all:make")
     with pytest.raises(UnknownEnvError, match="did you mean make_own"):
         make(f"python:{own_module}:make_oen")
-    with pytest.raises(UnknownEnvError, match="has no function NUMBER"):
+    with pytest.raises(UnknownEnvError, match="has no NUMBERS"):
+        make(f"python:{own_module}:NUMBERS")
+    with pytest.raises(EnvError, match="NUMBER: is no function, but of type int"):
         make(f"python:{own_module}:NUMBER")
 
 
@@ -174,3 +178,48 @@ def test_an_environment_with_an_unsupported_space_is_closed_again():
     with pytest.raises(UnsupportedSpaceError):
         make(Continuous)
     assert Continuous.closed
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def make(:\n", r"importing faulty failed: SyntaxError: .* \(faulty.py, line 1; .*--debug\)"),
+        ("\nraise ValueError('no map')\n", r"importing faulty failed: ValueError: no map \(faulty.py, line 2;"),
+        ("def make():\n    return {}['map']\n", r"making the environment failed: KeyError: 'map' \(faulty.py, line 2;"),
+    ],
+)
+def test_what_the_users_code_raises_is_told_with_its_place(tmp_path, monkeypatch, code, message):
+    (tmp_path / "faulty.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "faulty", raising=False)
+    with pytest.raises(EnvError, match=message) as caught:
+        make("python:faulty:make")
+    assert caught.value.__cause__ is not None and not isinstance(caught.value, UnknownEnvError)
+
+
+def test_a_game_without_its_prefix_is_recognised():
+    pytest.importorskip("pyspiel")
+    for name in ("tic_tac_toe", "Tic-Tac-Toe", "conect_four(rows=5)"):
+        game = "connect_four" if "(" in name else "tic_tac_toe"
+        with pytest.raises(UnknownEnvError, match=f"did you mean openspiel:{game}"):
+            make(name)
+
+
+def test_only_one_make_of_a_task_is_suggested():
+    assert nearest_names("CartPole-v9") == ["CartPole-v1"]
+    assert nearest_names("phys2d/CartPole-v9")[0].startswith("phys2d/CartPole")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"observation_shape": (3,)}, r"observation_shape is \(3,\) here, and \(2,\) there"),
+        ({"num_actions": 4}, "num_actions is 4 here, and 3 there"),
+        ({"players": 2}, "players is 2 here"),
+    ],
+)
+def test_an_environment_that_an_agent_was_not_trained_for_is_refused(changes, message):
+    trained = EnvSpec("test", (2,), "float32", 3)
+    require_alike(trained, dataclasses.replace(trained, id="like it", max_episode_steps=5))
+    with pytest.raises(EnvError, match=f"other: the agent was trained on test and cannot play it: {message}"):
+        require_alike(trained, dataclasses.replace(trained, id="other", **changes))

@@ -100,7 +100,7 @@ def test_chance_differs_by_seed_and_comes_as_often_as_the_game_says():
     assert np.abs(share - 1 / 6).max() < 0.06
 
 
-@pytest.mark.parametrize(("game", "own"), [("tic_tac_toe", 2), ("mnk", 2), ("connect_four", 0)])
+@pytest.mark.parametrize(("game", "own"), [("tic_tac_toe", 2), ("mnk", 2), ("connect_four", 0), ("gomoku", 0)])
 def test_whoever_moves_finds_its_own_stones_in_the_same_plane(game, own):
     env, other = make(f"openspiel:{game}"), 1
     now = env.reset(0)
@@ -248,6 +248,7 @@ SYMMETRIC = {
     "go(board_size=5)": 8,
     "mnk(m=4,n=4,k=3)": 8,
     "mnk(m=3,n=5,k=3)": 4,
+    "gomoku(size=5,connect=4)": 8,
 }
 
 
@@ -348,3 +349,19 @@ def test_mancala_seen_from_its_other_side_is_mancala_with_players_exchanged():
 @pytest.mark.parametrize("entries", [14, 16])
 def test_mancalas_pits_are_all_shown_whatever_openspiel_puts_after_them(entries):
     np.testing.assert_array_equal(_REWRITTEN["mancala"](np.arange(entries)), np.arange(14))
+
+
+def test_gomoku_is_a_board_and_one_of_more_dimensions_is_not():
+    assert make("openspiel:gomoku").spec.observation_shape == (5, 15, 15)
+    assert make("openspiel:gomoku(size=4,dims=3,connect=3)").spec.observation_shape == (3 * 64 + 2,)
+
+
+@pytest.mark.parametrize("game", ["checkers(rows=6,columns=6)", "clobber(rows=1,columns=1)"])
+def test_a_game_that_is_over_before_it_begins_is_refused(game):
+    with pytest.raises(UnsupportedSpaceError, match=r"is over before its first move; choose other parameters: .*rows"):
+        make(f"openspiel:{game}")
+
+
+def test_a_game_like_no_other_is_answered_with_examples():
+    with pytest.raises(UnknownEnvError, match="has no game 'zzz'; it has others, such as openspiel:tic_tac_toe, "):
+        make("openspiel:zzz")

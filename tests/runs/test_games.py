@@ -85,8 +85,8 @@ def test_games_in_a_folder_that_cannot_be_made_are_a_storage_error(tmp_path):
 def test_new_files_are_numbered_past_those_that_are_there(tmp_path):
     assert new_games_file(tmp_path / "games", "arena").name == "arena-1.jsonl"
     for number in (1, 2):
-        write_games(new_games_file(tmp_path, "arena"), [WON])
-        assert new_games_file(tmp_path, "arena").name == f"arena-{number + 1}.jsonl"
+        path = write_games(new_games_file(tmp_path, "arena"), [WON])
+        assert path.name == f"arena-{number}.jsonl" and read_games(path) == [WON]
     assert new_games_file(tmp_path, "play").name == "play-1.jsonl"
 
 
@@ -114,6 +114,9 @@ def test_new_files_are_numbered_past_those_that_are_there(tmp_path):
         (changed(returns=[1.0, float("nan")]), "not all finite"),
         (changed(returns=[1, 10**400]), "too large"),
         (changed(info=[]), "info: is not of type dict"),
+        (changed(info={"opening": "two"}), "info.opening: 'two' is no number of moves"),
+        (changed(info={"opening": None}), "info.opening: None is no number of moves"),
+        (changed(players=["a", "?"]).replace("?", "\\ud800"), "holds text that cannot be written"),
     ],
 )
 def test_a_damaged_line_is_named_and_says_what_is_wrong(tmp_path, line, said):
@@ -186,3 +189,13 @@ def test_openspiel_alone_replays_a_line(tmp_path, game):
     for action in data["actions"]:
         again.apply_action(action)
     assert (str(again), list(again.returns())) == (str(state), data["returns"])
+
+
+def test_a_new_file_is_taken_at_once_and_holds_no_games(tmp_path):
+    first, second = (new_games_file(tmp_path / "games", "arena") for _ in range(2))
+    assert (first.name, second.name) == ("arena-1.jsonl", "arena-2.jsonl") and read_games(first) == []
+    assert new_games_file(tmp_path / "games", "arena", 7).name == "arena-7.jsonl"
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "games"):
+        with pytest.raises(StorageError):
+            new_games_file(folder, "arena")

@@ -108,6 +108,17 @@ def test_an_answer_of_the_wrong_shape_names_its_field():
         search(model, model.roots([0]), KEY, simulations=2)
 
 
+def test_an_answer_of_other_actions_than_the_roots_names_its_field():
+    class Wrong(OnHost):
+        def expand(self, state, action):
+            found = super().expand(state, action)
+            return found._replace(policy_logits=np.zeros((len(state), 5)), legal=np.ones((len(state), 5), bool))
+
+    model = Wrong(_one_move_game())
+    with pytest.raises(SearchError, match=r"expand.policy_logits: shape \(1, 5\) is not \(1, 3\)"):
+        search(model, model.roots([0]), KEY, simulations=2)
+
+
 def test_the_states_of_a_host_model_may_be_any_arrays():
     class Count:
         def expand(self, state, action):

@@ -14,6 +14,7 @@ import muzen.search
 from muzen.errors import SearchError
 from muzen.search import Gumbel, Puct, children, principal_variation, search
 from muzen.search.tree import records
+from muzen.types import Prediction
 
 both_rules = pytest.mark.parametrize("rule", [Gumbel(), Puct()], ids=["gumbel", "puct"])
 ROOTS = np.arange(8)
@@ -438,6 +439,7 @@ def test_a_root_without_a_legal_action_is_an_error_and_never_nan():
     [
         (dict(simulations=0), "simulations: 0"),
         (dict(simulations=2.5), "simulations: 2.5"),
+        (dict(simulations=np.int64(0)), r"simulations: np.int64\(0\)"),
         (dict(path="gpu"), "path: 'gpu'"),
         (dict(max_depth=0), "max_depth: 0"),
         (dict(temperature=-1.0), "temperature: -1.0"),
@@ -474,6 +476,50 @@ def test_a_root_of_wrong_shape_is_named():
     for field, value in (("value", jnp.zeros(2)), ("to_play", jnp.zeros((2, 1))), ("legal", jnp.ones((2, 4)))):
         with pytest.raises(SearchError, match=rf"root\.{field}"):
             search(table, root._replace(**{field: value}), KEY, simulations=3)
+
+
+class Answers:
+    """A model of two states, three actions and one player, some of whose answers are replaced."""
+
+    def __init__(self, **changes):
+        self.changes = changes
+
+    def root(self):
+        return self.recurrent({"x": jnp.zeros((2, 4))}, jnp.zeros(2, jnp.int32), changes={})
+
+    def recurrent(self, state, action, changes=None):
+        count = len(action)
+        answer = Prediction(
+            jnp.ones((count, 1)),
+            jnp.ones(count),
+            jnp.zeros(count, jnp.int32),
+            jnp.ones((count, 3), bool),
+            jnp.zeros((count, 1)),
+            jnp.zeros((count, 3)),
+            state,
+        )
+        return answer._replace(**(self.changes if changes is None else changes))
+
+
+@pytest.mark.parametrize("path", ["xla", "host"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(reward=jnp.ones(2)), r"recurrent.reward: shape \(2,\) is not \(2, 1\)"),
+        (dict(discount=1.0), r"recurrent.discount: shape \(\) is not \(2,\)"),
+        (dict(legal=jnp.ones((2, 4), bool)), r"recurrent.legal: shape \(2, 4\)"),
+        (dict(policy_logits=jnp.ones((2, 5)), legal=jnp.ones((2, 5))), r"recurrent.policy_logits: shape .* A = 3"),
+        (dict(value=jnp.ones((2, 2)), reward=jnp.ones((2, 2))), r"recurrent.value: shape .* P = 1"),
+        (dict(state={"x": jnp.zeros((2, 1))}), r"recurrent.state\['x'\]: shape \(2, 1\) of float32 is not \(2, 4\)"),
+        (dict(state={"x": jnp.zeros((2, 4), jnp.int32)}), r"of int32 is not \(2, 4\) of float32, as the root has it"),
+        (dict(state=jnp.zeros((2, 4))), r"recurrent.state: .* is not the root's"),
+    ],
+)
+def test_an_answer_that_does_not_fit_its_root_is_named(changes, message, path):
+    model = Answers(**changes)
+    with pytest.raises(SearchError, match=message):
+        search(model, model.root(), KEY, simulations=2, path=path)
+    assert search(Answers(), model.root(), KEY, simulations=2, path=path).visits.sum() == 4
 
 
 def test_the_tree_lists_children_and_the_principal_variation():

@@ -4,12 +4,14 @@ from muzen.envs.boards import Board, BoardReader, Touch, board_reader
 from muzen.envs.gymnasium import GymnasiumEnvironment, one_hot_past
 from muzen.envs.make import (
     EnvLike,
+    code_named,
     env_name,
     make,
     named_again,
     nearest_names,
     open_env,
     past_actions_refused,
+    require_alike,
     spec_of,
 )
 from muzen.envs.openspiel import PREFIX, OpenSpielEnvironment, load_game
@@ -26,6 +28,7 @@ __all__ = [
     "OpenSpielSimulator",
     "Touch",
     "board_reader",
+    "code_named",
     "env_name",
     "episode_seed",
     "load_game",
@@ -35,5 +38,6 @@ __all__ = [
     "one_hot_past",
     "open_env",
     "past_actions_refused",
+    "require_alike",
     "spec_of",
 ]

@@ -257,6 +257,8 @@ def supported_observation_space(env: gymnasium.Env, name: str) -> spaces.Box | s
     size = observation_size(space)
     if not 1 <= size <= MAX_OBSERVATION_SIZE:
         way_out = "Images are not supported yet: summarise them through an ObservationWrapper"
+        if isinstance(space, spaces.Discrete):
+            way_out = "Turn the index into a few numbers, such as a row and a column, through an ObservationWrapper"
         if size == 0:
             way_out = "Declare at least one number"
         raise UnsupportedSpaceError(

@@ -8,16 +8,18 @@ import importlib
 import inspect
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import registry
 
 from muzen.envs.gymnasium import GymnasiumEnvironment
-from muzen.envs.openspiel import PREFIX, OpenSpielEnvironment
-from muzen.errors import ConfigError, EnvError, UnknownEnvError
+from muzen.envs.openspiel import PREFIX, OpenSpielEnvironment, game_named
+from muzen.errors import ConfigError, EnvError, MuzenError, UnknownEnvError
 from muzen.types import Environment, EnvSpec
 
 EnvLike = str | Callable[..., Any]
@@ -77,6 +79,21 @@ def spec_of(env: EnvLike, *, past_actions: int = 0) -> EnvSpec:
     return made.spec
 
 
+def require_alike(trained: EnvSpec, spec: EnvSpec) -> None:
+    """Refuse an environment that does not look to an agent like the one that it was trained for.
+
+    Raises:
+      EnvError: observations, actions or players differ; the message says which.
+    """
+    for fact in ("observation_shape", "num_actions", "players", "alternating", "zero_sum"):
+        own, other = getattr(trained, fact), getattr(spec, fact)
+        if own != other:
+            raise EnvError(
+                f"{spec.id}: the agent was trained on {trained.id} and cannot play it: "
+                f"{fact} is {other} here, and {own} there"
+            )
+
+
 def env_name(env: EnvLike) -> str:
     """How an environment is called: its id, or `python:module:function` of the function that makes it."""
     if isinstance(env, str):
@@ -112,8 +129,7 @@ def open_env(env: EnvLike, *, render_mode: str | None = None) -> Any:
         if env.startswith(PREFIX):
             return OpenSpielEnvironment(env)
         if env.startswith("python:"):
-            with _current_directory_on_path():
-                return _checked(_function_named(env), env, render_mode)
+            return _checked(code_named(env), env, render_mode)
         return _registered(env, render_mode)
     if isinstance(env, gymnasium.Env):
         raise EnvError(
@@ -135,6 +151,8 @@ def nearest_names(name: str, count: int = 3) -> list[str]:
     wanted = name.rsplit("-v", 1)[0].lower()
     scored = []
     for base, (_, key) in newest.items():
+        if "/" in base and "/" not in wanted and base.rpartition("/")[2] in newest:
+            continue  # another make of the same task, which wants packages of its own
         whole = difflib.SequenceMatcher(None, wanted, base.lower()).ratio()
         last = difflib.SequenceMatcher(None, wanted, base.lower().rsplit("/", 1)[-1]).ratio()
         scored.append((max(whole, 0.95 * last), key))
@@ -172,6 +190,8 @@ def _registered(name: str, render_mode: str | None) -> gymnasium.Env:
 
 def _unknown(name: str, env_id: str) -> str:
     nearest = nearest_names(env_id)
+    if game := game_named(env_id):
+        nearest = [game, *nearest[:2]]
     if nearest:
         return f"{name}: no environment has this id; did you mean {' or '.join(nearest)}?"
     return (
@@ -186,21 +206,27 @@ def _dependency(message: str) -> str:
     return message
 
 
-def _function_named(name: str) -> Callable[..., Any]:
+def code_named(name: str) -> Any:
+    """What `python:module:name` stands for; the module may lie in the current directory.
+
+    Raises:
+      UnknownEnvError: the module or the name is not there; the message lists the nearest.
+      EnvError: the name is not written so, or the module cannot be imported.
+    """
     parts = name.split(":")
-    if len(parts) != 3 or not all(parts):
-        raise EnvError(f"{name}: write python:module:function, such as python:my_envs:make_maze")
-    _, module_name, function_name = parts
-    module = _imported(module_name, name)
-    function: Any = module
-    for part in function_name.split("."):
-        function = getattr(function, part, None)
-    if not callable(function):
+    if len(parts) != 3 or not all(parts) or parts[0] != "python":
+        raise EnvError(f"{name}: write python:module:name, such as python:my_envs:make_maze")
+    _, module_name, wanted = parts
+    with _current_directory_on_path():
+        module = found = _imported(module_name, name)
+    for part in wanted.split("."):
+        found = getattr(found, part, None)
+    if found is None:
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        close = difflib.get_close_matches(function_name, names, n=3)
+        close = difflib.get_close_matches(wanted, names, n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise UnknownEnvError(f"{name}: {module.__file__} has no function {function_name}{hint}")
-    return function
+        raise UnknownEnvError(f"{name}: {module.__file__} has no {wanted}{hint}")
+    return found
 
 
 def _imported(module: str, name: str) -> Any:
@@ -212,10 +238,15 @@ def _imported(module: str, name: str) -> Any:
         raise UnknownEnvError(
             f"{name}: there is no module {module} in {os.getcwd()} or among the installed packages"
         ) from error
+    except Exception as error:  # the module is the user's code: anything may come out of it
+        raise EnvError(f"{name}: importing {module} failed: {raised(error)}") from error
 
 
 def _checked(function: Callable[..., Any], name: str, render_mode: str | None) -> Any:
     """Calls a user's function, and sees to it that an environment comes back."""
+    if not callable(function):
+        kind = type(function).__qualname__
+        raise EnvError(f"{name}: is no function, but of type {kind}; name one that returns a new environment")
     arguments = {}
     if render_mode is not None and _takes(function, "render_mode"):
         arguments["render_mode"] = render_mode
@@ -225,7 +256,12 @@ def _checked(function: Callable[..., Any], name: str, render_mode: str | None) -
         raise EnvError(f"{name}: the function is called without arguments ({error}); give them defaults") from error
     except ValueError:
         pass  # a built-in without a signature
-    made = function(**arguments)
+    try:
+        made = function(**arguments)
+    except MuzenError:
+        raise
+    except Exception as error:  # the function is the user's code: anything may come out of it
+        raise EnvError(f"{name}: making the environment failed: {raised(error)}") from error
     if isinstance(made, gymnasium.Env):
         return made
     if isinstance(getattr(made, "spec", None), EnvSpec) and callable(getattr(made, "step", None)):
@@ -234,6 +270,17 @@ def _checked(function: Callable[..., Any], name: str, render_mode: str | None) -
         f"{name}: the function returned {type(made).__module__}.{type(made).__qualname__}; it must return a new "
         "gymnasium.Env (of the package gymnasium, not gym) at each call"
     )
+
+
+def raised(error: BaseException) -> str:
+    """What the user's code raised, and where, in a line: 'ValueError: too small (envs.py, line 12)'."""
+    place = f"line {error.lineno}" if isinstance(error, SyntaxError) else ""
+    if frames := traceback.extract_tb(error.__traceback__):
+        last = frames[-1]
+        file = error.filename if isinstance(error, SyntaxError) else last.filename
+        place = f"{Path(file or '?').name}, {place or f'line {last.lineno}'}"
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {message} ({place}; the whole traceback with --debug)"
 
 
 def _takes(function: Callable[..., Any], argument: str) -> bool:

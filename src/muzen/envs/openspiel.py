@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -52,8 +53,8 @@ class OpenSpielEnvironment:
         self._all_legal.setflags(write=False)
         self._state: Any = None
         self._observer = _observer(self.game)
-        self._rewrite = _REWRITTEN.get(_short_name(name))
-        self._stones = _STONES.get(_short_name(name))
+        self._rewrite = _rewriting(name, self.game)
+        self._stones = _STONES.get(_short_name(name)) if len(self.spec.observation_shape) == 3 else None
         self._random = np.random.default_rng(0)
         self._returns = np.zeros(self.spec.players)
         self._to_play = 0
@@ -153,7 +154,8 @@ def load_game(name: str) -> Any:
     kinds = {kind.short_name: kind for kind in pyspiel.registered_games()}
     if short not in kinds:
         nearest = difflib.get_close_matches(short.lower().replace("-", "_"), kinds, n=3)
-        hint = f"did you mean {' or '.join(PREFIX + near for near in nearest)}?" if nearest else _examples()
+        near = " or ".join(PREFIX + kind for kind in nearest)
+        hint = f"did you mean {near}?" if near else f"it has others, {_examples()}"
         raise UnknownEnvError(f"{name}: OpenSpiel has no game {short!r}; {hint}")
     specification = kinds[short].parameter_specification
     takes = ", ".join(f"{key} (default {_short(value)})" for key, value in sorted(specification.items())) or "none"
@@ -167,11 +169,24 @@ def load_game(name: str) -> Any:
     try:
         game = pyspiel.load_game(text)
         _refuse_unlearnable(name, game)
-        game.new_initial_state()
+        first = game.new_initial_state()
+        if first.is_terminal() or not first.legal_actions():
+            raise UnsupportedSpaceError(f"{name}: is over before its first move; choose other parameters: {takes}")
     except (pyspiel.SpielError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise EnvError(f"{name}: OpenSpiel refuses it: {reason}; its parameters: {takes}") from error
     return game
+
+
+def game_named(name: str) -> str:
+    """'openspiel:tic_tac_toe' of 'tic-tac-toe', where OpenSpiel is there and has a game of nearly that name; or ''."""
+    try:
+        import pyspiel
+    except ModuleNotFoundError:
+        return ""
+    kinds = [kind.short_name for kind in pyspiel.registered_games()]
+    near = difflib.get_close_matches(_short_name(name).lower().replace("-", "_"), kinds, n=1, cutoff=0.8)
+    return PREFIX + near[0] if near else ""
 
 
 def _short_name(name: str) -> str:
@@ -231,7 +246,7 @@ def _square(cells: np.ndarray) -> list[np.ndarray]:
 
 
 # Planes of the first and of the second player's stones, where OpenSpiel's tensor is the same for both players.
-_STONES = {"tic_tac_toe": (2, 1), "mnk": (2, 1), "connect_four": (0, 1)}
+_STONES = {"tic_tac_toe": (2, 1), "mnk": (2, 1), "connect_four": (0, 1), "gomoku": (0, 1)}
 
 
 def _tiles(board: np.ndarray) -> np.ndarray:
@@ -249,13 +264,32 @@ def _pits(tensor: np.ndarray) -> np.ndarray:
     return tensor[:14]
 
 
+def _grid(planes: np.ndarray) -> np.ndarray:
+    """[3, S * S] cells in a row -> [3, S, S]."""
+    side = math.isqrt(planes.shape[1])
+    return planes.reshape(-1, side, side)
+
+
 # What is shown in place of a tensor that a network would learn from slowly, or that no symmetry could turn.
-_REWRITTEN: dict[str, Callable[[np.ndarray], np.ndarray]] = {"2048": _tiles, "pig": _points, "mancala": _pits}
+_REWRITTEN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "2048": _tiles,
+    "pig": _points,
+    "mancala": _pits,
+    "gomoku": _grid,
+}
+
+
+def _rewriting(name: str, game: Any) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What rewrites the tensor of this game, or None."""
+    flat = game.get_parameters().get("dims", 2) == 2  # Gomoku's board may have more dimensions
+    return _REWRITTEN.get(_short_name(name)) if flat else None
+
 
 # Which turns of the board leave a game as it is; of Othello's first position only these four do.
 _TURNS: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
     "tic_tac_toe": _square,
     "mnk": _square,
+    "gomoku": _square,
     "go": _square,
     "othello": lambda cells: [cells, np.rot90(cells, 2), cells.T, np.rot90(cells, 2).T],
     "connect_four": lambda cells: [cells, np.fliplr(cells)],
@@ -315,7 +349,7 @@ def _spec(name: str) -> EnvSpec:
     game = load_game(name)
     players = game.num_players()
     shape = tuple(game.observation_tensor_shape())
-    if (rewrite := _REWRITTEN.get(_short_name(name))) is not None:
+    if (rewrite := _rewriting(name, game)) is not None:
         shape = rewrite(np.zeros(shape, np.float32)).shape
     if players > 1:
         # Who moves: as planes before a board, otherwise as numbers after a flat vector.

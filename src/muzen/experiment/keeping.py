@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzen import devices
-from muzen.errors import RunDamagedError
+from muzen.errors import ConfigError, RunDamagedError
 from muzen.known_rules import packed, unpacked
 from muzen.networks import NetworkModel
 from muzen.replay import Replay
-from muzen.runs import Checkpoint, Weights
+from muzen.runs import Checkpoint, RunFolder, Weights
 
 if TYPE_CHECKING:
     from muzen.experiment.run import Experiment
@@ -33,6 +33,7 @@ _COUNTERS = (
     "owed_updates",
     "seconds",
     "started",
+    "warm",
     "reward_low",
     "reward_high",
     "reward_square",
@@ -80,10 +81,9 @@ def restore(run: Experiment) -> list[str]:
     # Where they will stay: arrays that move after the first gradient step have it compiled twice.
     learner = _restore_arrays(run.learner, saved.arrays, "learner/", run.folder.path)
     run.learner = devices.everywhere(learner, run.mesh)
-    run.normaliser.mean, run.normaliser.m2 = saved.arrays["normaliser/mean"], saved.arrays["normaliser/m2"]
-    run.normaliser.count = state["normaliser_count"]
+    _restore_normaliser(run, saved)
     for name in _COUNTERS:
-        setattr(run, name, state[name])
+        setattr(run, name, state.get(name, False) if name == "warm" else state[name])  # older runs do not say
     if run.started:
         run.know_reward_units()
     run.window = {name: list(x) for name, x in state["window"].items()}
@@ -105,6 +105,39 @@ def restore(run: Experiment) -> list[str]:
     broken += [f"environment {i} shows another observation than it did" for i in differs]
     run.metrics.truncate(run.env_steps)
     return broken
+
+
+def _restore_normaliser(run: Experiment, saved: Any) -> None:
+    run.normaliser.mean, run.normaliser.m2 = saved.arrays["normaliser/mean"], saved.arrays["normaliser/m2"]
+    run.normaliser.count = saved.state["normaliser_count"]
+
+
+# What the numbers that a network takes and gives stand for; weights of one network are nothing to another's.
+_MEANINGS = ("network", "value", "reward")
+# What tells how well values are known, and with them how much noise to act with.
+_KNOWLEDGE = ("value_spread", "least_spread", "value_explained")
+
+
+def begin_warm(run: Experiment, folder: Path) -> None:
+    """Begin with what another run learned; see `Experiment.warm_start`."""
+    opened = RunFolder.open(folder)
+    for section in _MEANINGS:
+        theirs, ours = (dataclasses.asdict(getattr(config, section)) for config in (opened.config, run.config))
+        for name, value in ours.items():
+            if theirs[name] != value:
+                raise ConfigError(
+                    f"{section}.{name}: {value}, but the weights of {folder} were learned with {theirs[name]}; "
+                    f"use that, or begin without a warm start"
+                )
+    saved = Checkpoint(folder).load()
+    model = restore_model(run.learner.average, saved.arrays, folder)
+    model = eqx.tree_at(lambda m: m.gamma, model, run.learner.average.gamma)  # a setting, and not learned
+    run.each_model(lambda _: jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, model))
+    run.warm = saved.state["started"]  # before that, a run has random weights and no units
+    if run.warm:
+        _restore_normaliser(run, saved)
+        for name in _KNOWLEDGE:
+            setattr(run, name, saved.state[name])
 
 
 def keep_weights(run: Experiment) -> None:

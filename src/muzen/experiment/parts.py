@@ -17,7 +17,7 @@ from muzen.devices import worth_dividing
 from muzen.envs import OpenSpielSimulator
 from muzen.errors import ConfigError, EnvError
 from muzen.maths.supports import CategoricalEncoding, make_encoding
-from muzen.networks import Network, NetworkModel, check_network, is_convolutional, make_network
+from muzen.networks import Network, NetworkModel, check_network, is_convolutional, make_network, require_encoding
 from muzen.replay import Statistics
 from muzen.search import Gumbel, Puct
 from muzen.types import EnvSpec, Simulator
@@ -101,9 +101,15 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
 
     Args:
       network: a `Network`, a function (spec, key) -> `Network`, or None for the built-in one.
+
+    Raises:
+      ConfigError: a network or an encoding lacks something, or a setting does not go with it.
     """
-    value = value_encoding or make_encoding(config.value, limit=1.0)
-    reward = reward_encoding or make_encoding(config.reward, limit=1.0)
+    for field, own in (("value_encoding", value_encoding), ("reward_encoding", reward_encoding)):
+        if own is not None:
+            require_encoding(field, own)
+    value = make_encoding(config.value, limit=1.0) if value_encoding is None else value_encoding
+    reward = make_encoding(config.reward, limit=1.0) if reward_encoding is None else reward_encoding
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     learned = config.search.model == "learned"
     # Seen by the player to move, a number means something only where a position says for certain who that is: after a

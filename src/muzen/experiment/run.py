@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +30,7 @@ from muzen.config import Config
 from muzen.diagnose import Health
 from muzen.errors import NonFiniteLossError
 from muzen.evaluate import evaluate
-from muzen.experiment.keeping import keep_weights, restore, restore_model, save
+from muzen.experiment.keeping import begin_warm, keep_weights, restore, save
 from muzen.experiment.parts import Units, learning, make_agent, make_model, make_planner, require_resignation
 from muzen.learner import LearnerState, Report, blank, init_learner, make_learn, sample
 from muzen.maths.schedules import visit_temperature
@@ -41,7 +40,7 @@ from muzen.opponents import opponents
 from muzen.optimizer import make_optimizer
 from muzen.reanalyse import Reanalyse
 from muzen.replay import Batch, Replay, augment
-from muzen.runs import Checkpoint, Metrics, RunFolder
+from muzen.runs import Metrics, RunFolder
 from muzen.search.tree import Tree
 from muzen.types import Environment
 
@@ -130,6 +129,7 @@ class Experiment:
         self.owed_updates = 0.0
         self.seconds = 0.0
         self.started = False
+        self.warm = False  # begun with the weights of another run, and in its units
         self.reward_low, self.reward_high, self.reward_square = math.inf, -math.inf, 0.0
         self.reward_limit, self.reward_scale = math.inf, 1.0  # of the reward encoding, `limit_and_scale`
         self.recent: deque[float] = deque(maxlen=RECENT_EPISODES)
@@ -251,7 +251,7 @@ class Experiment:
         with self.clock(profile.SEARCH):
             plan = self._act_plan()
         self.tree = plan.tree
-        if self.env_steps < self.config.act.random_steps:
+        if self.env_steps < self.config.act.random_steps and not self.warm:
             noise = self.rng.random(plan.policy.shape)
             action = np.where(rollout.legal, noise, -1.0).argmax(axis=1).astype(np.int32)
             plan = plan._replace(action=action)
@@ -306,24 +306,22 @@ class Experiment:
         keep_weights(self)
 
     def begin_learning(self) -> None:
-        """Set the supports from what the random steps showed; the network's units are fixed from here on."""
-        rms_reward = math.sqrt(self.reward_square / self.env_steps)
-        lasting = self.replay.largest_lasting_reward()
-        units = Units.of(self.config, self.spec, rms_reward, lasting, self.replay.statistics)
-        self.least_spread = units.least_spread
-        self._each_model(units.into)
+        """Set the supports from what the random steps showed; the network's units are fixed from here on.
+
+        Weights of another run mean something in the units of that run only, and keep them.
+        """
+        if not self.warm:
+            rms_reward = math.sqrt(self.reward_square / self.env_steps)
+            lasting = self.replay.largest_lasting_reward()
+            units = Units.of(self.config, self.spec, rms_reward, lasting, self.replay.statistics)
+            self.least_spread = units.least_spread
+            self.each_model(units.into)
         self.know_reward_units()
         self.started = True
 
     def know_reward_units(self) -> None:
         """Keep what the reward encoding covers at hand: asking its arrays each turn would wait for the learner."""
         self.reward_limit, self.reward_scale = limit_and_scale(self.learner.model.reward_encoding)
-
-    def _each_model(self, change: Callable[[NetworkModel], NetworkModel]) -> None:
-        state = self.learner
-        self.learner = state._replace(
-            model=change(state.model), target=change(state.target), average=change(state.average)
-        )
 
     def owe(self, steps: int) -> None:
         """`steps` more environment steps want their gradient steps."""
@@ -364,7 +362,7 @@ class Experiment:
 
     def _scale_observations(self) -> None:
         if self.config.network.normalise_observations:
-            self._each_model(self.normaliser.into)
+            self.each_model(self.normaliser.into)
 
     def _owed_batches(self) -> Iterator[Batch]:
         """What each call of gradient steps that is owed learns from, built when it is asked for."""
@@ -388,12 +386,12 @@ class Experiment:
     def _take_in(self, batches: Batch, report: Report) -> None:
         """What a call of gradient steps tells replay and the metrics."""
         self.updates += self.updates_per_call
+        self._collect(report)  # first: what is not finite ends the run
         if self.config.replay.priority_alpha > 0:
             self.replay.update_priorities(batches.index, np.asarray(report.priority))
         age, rate = float(np.mean(batches.age)), self.config.reanalyse.positions_per_step
         # A sweep comes round every steps/rate environment steps; its targets are half as old on average.
         self._note("target_age", min(age, self.replay.steps / (2 * rate)) if rate > 0 else age)
-        self._collect(report)
 
     def _collect(self, report: Report) -> None:
         """Take in what the gradient steps said of themselves.
@@ -539,13 +537,22 @@ class Experiment:
         return broken
 
     def warm_start(self, folder: Path) -> None:
-        """Begin with the weights of another run instead of random ones; replay and counters start empty.
+        """Begin with what another run learned: its weights, its units of values and rewards, its scale of observations.
+
+        No step is random then; replay and counters start empty.
 
         Raises:
-          RunDamagedError: its arrays do not fit this run's network.
+          RunError: the folder holds no run that can be read, or its arrays do not fit this run's network.
+          ConfigError: what its network takes or gives means something else in this run.
         """
-        model = restore_model(self.learner.average, Checkpoint(folder).load().arrays, folder)
-        self._each_model(lambda _: jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, model))
+        begin_warm(self, folder)
+
+    def each_model(self, change: Callable[[NetworkModel], NetworkModel]) -> None:
+        """Change the model, its target and its average alike."""
+        state = self.learner
+        self.learner = state._replace(
+            model=change(state.model), target=change(state.target), average=change(state.average)
+        )
 
     def on_evaluation(self, done: int, episodes: int) -> None:
         """Pass an evaluation's progress on to the callbacks."""

@@ -1,7 +1,7 @@
 """Networks: the built-in ones, the contract for a user's own, and the model that search asks."""
 
 from muzen.networks.blocks import Layer, LayerNorm, Linear, ResidualBlock, generator, min_max
-from muzen.networks.contract import Network, check_network
+from muzen.networks.contract import Network, check_network, require_encoding
 from muzen.networks.make import is_convolutional, make_network
 from muzen.networks.mlp import MLPNetwork
 from muzen.networks.model import NetworkModel, TurnState
@@ -24,4 +24,5 @@ __all__ = [
     "is_convolutional",
     "make_network",
     "min_max",
+    "require_encoding",
 ]

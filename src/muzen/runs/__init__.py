@@ -1,7 +1,7 @@
 """The run folder: everything that a run knows, in open files that outlive it."""
 
 from muzen.runs.checkpoint import Checkpoint, Saved, Weights
-from muzen.runs.folder import RunFolder, environment_facts
+from muzen.runs.folder import RunFolder, environment_facts, read_json
 from muzen.runs.games import GameRecord, append_games, games_folder, new_games_file, read_games, write_games
 from muzen.runs.metrics import Metrics, read_metrics
 
@@ -17,6 +17,7 @@ __all__ = [
     "games_folder",
     "new_games_file",
     "read_games",
+    "read_json",
     "read_metrics",
     "write_games",
 ]

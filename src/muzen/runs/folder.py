@@ -62,18 +62,48 @@ class RunFolder:
         self.path, self.config, self.facts = path, config, facts
 
     @classmethod
-    def create(cls, path: Path | str, config: Config) -> RunFolder:
-        """Make the folder of a new run.
+    def planned(cls, path: Path | str, config: Config) -> RunFolder:
+        """The folder of a new run, before anything is written: `make` does that, once nothing is refused any more.
 
         Raises:
           RunExistsError: something is there already.
+          StorageError: the place cannot be read.
+        """
+        folder = cls(Path(path), config, environment_facts())
+        folder._require_vacant()
+        return folder
+
+    def make(self) -> None:
+        """Write the folder of a new run.
+
+        Raises:
+          RunExistsError: something is there by now.
           StorageError: the folder cannot be made.
         """
-        path = Path(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+        self._require_vacant()
+        self.write_json(RUN, {"format": FORMAT, "facts": self.facts})
+        self.write_config(self.config)  # last: its presence says that the folder is a run
+
+    @classmethod
+    def create(cls, path: Path | str, config: Config) -> RunFolder:
+        """`planned` and made; errors as theirs."""
+        folder = cls.planned(path, config)
+        folder.make()
+        return folder
+
+    def _require_vacant(self) -> None:
+        path = self.path
+        try:
             taken = sorted(entry.name for entry in path.iterdir() if entry.name not in _LEFTOVERS)
-        except FileExistsError as error:
+        except FileNotFoundError:
+            return
+        except NotADirectoryError as error:
+            if not path.is_file():
+                raise storage_error(path, error) from error
             raise RunExistsError(f"{path}: is a file; choose another folder with --out") from error
         except OSError as error:
             raise storage_error(path, error) from error
@@ -83,10 +113,6 @@ class RunFolder:
             )
         if taken:
             raise RunExistsError(f"{path}: is not empty (it holds {taken[0]}); choose a new folder with --out")
-        folder = cls(path, config, environment_facts())
-        folder.write_json(RUN, {"format": FORMAT, "facts": folder.facts})
-        folder.write_config(config)  # last: its presence says that the folder is a run
-        return folder
 
     @classmethod
     def open(cls, path: Path | str) -> RunFolder:

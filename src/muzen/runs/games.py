@@ -13,6 +13,7 @@ The first line is the format's version, every other line a `GameRecord`. To repl
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ GAMES_FORMAT = 1
 # Who makes a move of chance, as OpenSpiel numbers it.
 CHANCE = -1
 _VERSION = "muzen_games"
+_HEAD = json.dumps({_VERSION: GAMES_FORMAT}) + "\n"
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class GameRecord:
             raise ValueError(f"returns: {len(self.returns)} of them for {len(self.players)} players")
         if self.returns is not None and not all(map(math.isfinite, self.returns)):
             raise ValueError(f"returns: {self.returns} are not all finite")
+        if not _is(opening := self.info.get("opening", 0), int) or opening < 0:
+            raise ValueError(f"info.opening: {opening!r} is no number of moves")
 
 
 def games_folder(run: Path | str) -> Path:
@@ -80,12 +84,32 @@ def games_folder(run: Path | str) -> Path:
     return Path(run) / GAMES_FOLDER
 
 
-def new_games_file(folder: Path | str, name: str) -> Path:
-    """The first of FOLDER/NAME-1.jsonl, NAME-2.jsonl, ... that is not there yet; nothing is created."""
-    number = 1
-    while (path := Path(folder) / f"{name}-{number}{SUFFIX}").exists():
-        number += 1
-    return path
+def new_games_file(folder: Path | str, name: str, first: int = 1) -> Path:
+    """Make the first of FOLDER/NAME-1.jsonl, NAME-2.jsonl, ... that is not there yet, as a file of no games.
+
+    It is there from then on, so that nobody else chooses the same name.
+
+    Args:
+      folder: made if it is not there.
+      name: what the file's name begins with.
+      first: the number to begin at.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
+    for number in itertools.count(first):
+        path = Path(folder) / f"{name}-{number}{SUFFIX}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "x", encoding="utf-8", newline="\n") as file:
+                file.write(_HEAD)
+            return path
+        except FileExistsError as error:
+            if not path.exists():  # the folder is a file
+                raise storage_error(path, error) from error
+        except OSError as error:
+            raise storage_error(path, error) from error
+    raise AssertionError("numbers do not end")
 
 
 def write_games(path: Path | str, records: Iterable[GameRecord]) -> Path:
@@ -98,12 +122,12 @@ def write_games(path: Path | str, records: Iterable[GameRecord]) -> Path:
       StorageError: it cannot be written; an old file is as it was.
     """
     path = Path(path)
-    lines = [json.dumps({_VERSION: GAMES_FORMAT})] + [_line(record) for record in records]
+    lines = [_line(record) for record in records]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(path, error) from error
-    write_atomic(path, "".join(line + "\n" for line in lines).encode())
+    write_atomic(path, (_HEAD + "".join(line + "\n" for line in lines)).encode())
     return path
 
 
@@ -172,6 +196,10 @@ def _record(line: bytes, where: str) -> GameRecord:
     way_out = "delete the line or restore the file"
     if not isinstance(data, dict):
         raise RunDamagedError(f"{where} is not a JSON object; {way_out}")
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise RunDamagedError(f"{where} holds text that cannot be written ({error.reason}); {way_out}") from error
     names = [f.name for f in dataclasses.fields(GameRecord)]
     for name in (*_REQUIRED, *data):
         if name not in data or name not in names:

@@ -127,10 +127,10 @@ def search(
     )
     if on_host:
         states = host.store_on_host(known, simulations)
-        ask = partial(host.expand_on_host, model, root, partial(check_prediction, "expand"), first)
+        ask = partial(host.expand_on_host, model, root, partial(_check_answer, "expand", _sizes(root)), first)
     else:
         states = host.store(known, simulations)
-        ask = partial(_expand_jit, static, arrays)
+        ask = partial(_expand_jit, static, _sizes(root), arrays)
     answers, grown, states = host.run(_name(rule), ask, root, states, prepared, simulations, tree)
     return _result(answers, grown, states)
 
@@ -173,7 +173,8 @@ def _search_xla(static, simulations, max_depth, fixed, mesh, arrays, root, key, 
     prepared, root = _prepare(simulations, 0, max_depth, fixed, root, key, rule, explore, temperature)
 
     def run(arrays, root, prepared):
-        return xla.run(_name(rule), partial(_recurrent, static, arrays), root, prepared, simulations)
+        recurrent = partial(_recurrent, static, _sizes(root), arrays)
+        return xla.run(_name(rule), recurrent, root, prepared, simulations)
 
     if mesh is not None:
         alike, parts = PartitionSpec(), PartitionSpec(mesh.axis_names[0])
@@ -182,9 +183,9 @@ def _search_xla(static, simulations, max_depth, fixed, mesh, arrays, root, key, 
     return _result(*run(arrays, root, prepared))
 
 
-@partial(jax.jit, static_argnums=(0,), donate_argnums=(2,))
-def _expand_jit(static, arrays, states, k, pending):
-    return host.expand(partial(_recurrent, static, arrays), states, k, pending)
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=(3,))
+def _expand_jit(static, sizes, arrays, states, k, pending):
+    return host.expand(partial(_recurrent, static, sizes, arrays), states, k, pending)
 
 
 def _prepare(simulations, kept, max_depth, fixed, root, key, rule, explore, temperature) -> tuple[Prepared, Prediction]:
@@ -219,8 +220,17 @@ def _prepare(simulations, kept, max_depth, fixed, root, key, rule, explore, temp
 _prepare_jit = jax.jit(_prepare, static_argnums=(0, 1, 2, 3))
 
 
-def _recurrent(static: StaticModel, arrays: list[Any], state: Any, action: Any) -> Prediction:
-    return _typed(static.model(arrays).recurrent(state, action))
+def _sizes(prediction: Prediction) -> tuple[int, int]:
+    """(A, P)."""
+    return np.shape(prediction.policy_logits)[1], np.shape(prediction.value)[1]
+
+
+def _recurrent(static: StaticModel, sizes: tuple[int, int], arrays: list[Any], state: Any, action: Any) -> Prediction:
+    """What the model answers, checked while it is traced: the kernels read its arrays by address."""
+    found = static.model(arrays).recurrent(state, action)
+    _check_answer("recurrent", sizes, found, len(action))
+    _check_states("recurrent", state, found.state)
+    return _typed(found)
 
 
 def _typed(prediction: Prediction) -> Prediction:
@@ -299,6 +309,32 @@ def check_prediction(name: str, prediction: Any) -> None:
     for leaf in jax.tree.leaves(prediction.state):
         if np.ndim(leaf) < 1 or np.shape(leaf)[0] != batch:
             raise SearchError(f"{name}.state: an array of shape {np.shape(leaf)} has no leading axis of {batch} states")
+
+
+def _check_answer(name: str, sizes: tuple[int, int], answer: Any, count: int) -> None:
+    """Raise `SearchError` where a model's answer for `count` nodes does not fit roots of (A, P)."""
+    check_prediction(name, answer)
+    for field, axis, size in zip(("policy_logits", "value"), ("A", "P"), sizes, strict=True):
+        shape = np.shape(getattr(answer, field))
+        if shape != (count, size):
+            raise SearchError(
+                f"{name}.{field}: shape {shape} is not {(count, size)}: one row for each of {count} nodes, and "
+                f"{axis} = {size} as in root.{field}"
+            )
+
+
+def _check_states(name: str, before: Any, after: Any) -> None:
+    """Raise `SearchError` where a node's state is not of its parent's structure, shapes and dtypes."""
+    structures = jax.tree.structure(before), jax.tree.structure(after)
+    if structures[0] != structures[1]:
+        raise SearchError(f"{name}.state: {structures[1]} is not the root's {structures[0]}")
+    for (place, old), new in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
+        right, found = ((np.shape(x), jnp.result_type(x)) for x in (old, new))
+        if right != found:
+            raise SearchError(
+                f"{name}.state{jax.tree_util.keystr(place)}: shape {found[0]} of {found[1]} is not {right[0]} of "
+                f"{right[1]}, as the root has it"
+            )
 
 
 def _check_explore(explore: Any, batch: int) -> None:

@@ -114,7 +114,7 @@ def expand_on_host(
     Args:
       model: asked with the parents' states and the actions of the trees that have a new leaf.
       blank: a `Prediction` of all B trees, whose rows are replaced.
-      check: (Prediction) -> None, raises where its shapes are wrong; called for the first answer of a search.
+      check: (Prediction, M) -> None, raises where its shapes are wrong; called for the first answer of a search.
       first: the k of that answer.
     """
     new = np.flatnonzero(pending[:, LEAF] < 0)
@@ -123,7 +123,7 @@ def expand_on_host(
     at = pending[new, PARENT]
     found = model.expand(jax.tree.map(lambda s: s[new, at], states), pending[new, ACTION])
     if k == first:
-        check(found)
+        check(found, len(new))
 
     def put(kept: np.ndarray, answer: Any) -> None:
         kept[new, k] = answer

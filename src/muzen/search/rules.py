@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from muzen.errors import SearchError
 from muzen.search.tree import MODES
@@ -20,7 +21,7 @@ def is_number(value: Any) -> bool:
 
 def check_count(name: str, value: Any) -> None:
     """Raise `SearchError` unless value is an integer of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise SearchError(f"{name}: {value!r} is not an integer of at least 1")
 
 

@@ -160,6 +160,7 @@ def game_json(table: Table) -> dict[str, Any]:
         moves.append({"player": move.player, "action": move.action, "name": move.name, "ply": ply})
     return {
         "id": table.id,
+        "asked": table.asked,
         "game": session.name,
         "agent": session.agent_name,
         "players": [session.player_name(player) for player in range(session.players)],

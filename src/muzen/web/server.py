@@ -234,6 +234,8 @@ class Handler(BaseHTTPRequestHandler):
 def serve(
     new_game: Callable[..., GameSession],
     *,
+    seed: int | None = None,
+    asked: str = "",
     host: str = "127.0.0.1",
     port: int = 8642,
     open_browser: bool = True,
@@ -244,6 +246,8 @@ def serve(
 
     Args:
       new_game: makes a session; takes the options of `GameSession`.
+      seed: of all chance in the first game.
+      asked: what the person asked for, in any words; a page brings back the game of a server of other words no more.
       host, port: where to listen; port 0 takes a free one.
       open_browser: show the page, where there is a screen.
       debug: print tracebacks of errors of our own.
@@ -255,7 +259,7 @@ def serve(
     Raises:
       ConfigError: nothing can listen there.
     """
-    with PlayServer(host, port, Api(Tables(new_game)), debug) as server:
+    with PlayServer(host, port, Api(Tables(new_game, seed=seed, asked=asked)), debug) as server:
         first = new_game()
         first.analyse()  # compiles the search before anyone waits for it
         say(f"{first.name} is served at {server.url} (Ctrl-C ends)")

@@ -17,8 +17,8 @@ IDLE_S = 24 * 3600.0
 class Table:
     """One game; whoever touches `session` holds `lock`."""
 
-    def __init__(self, name: str, session: GameSession):
-        self.id, self.session, self.lock = name, session, threading.Lock()
+    def __init__(self, name: str, session: GameSession, asked: str = ""):
+        self.id, self.session, self.asked, self.lock = name, session, asked, threading.Lock()
         self.used = 0.0
 
 
@@ -30,6 +30,8 @@ class Tables:
 
     Args:
       new_game: makes a session; takes the options of `GameSession`.
+      seed: of all chance in the first game, unless it asks for one of its own.
+      asked: what the server was started for, see `serve`.
       clock: seconds.
     """
 
@@ -37,11 +39,14 @@ class Tables:
         self,
         new_game: Callable[..., GameSession],
         *,
+        seed: int | None = None,
+        asked: str = "",
         most: int = MOST_TABLES,
         idle_s: float = IDLE_S,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._new_game, self._most, self._idle_s, self._clock = new_game, most, idle_s, clock
+        self._seed, self._asked = seed, asked
         self._tables: dict[str, Table] = {}
         self._lock = threading.Lock()
 
@@ -50,9 +55,13 @@ class Tables:
 
     def open(self, moves: list[int], **options: Any) -> Table:
         """A new game at a table of its own, `moves` already played. Raises as `GameSession` and its `restore` do."""
+        with self._lock:
+            if self._seed is not None:
+                options = {"seed": self._seed} | options
+                self._seed = None
         session = self._new_game(**options)
         session.restore(moves)
-        table = Table(secrets.token_urlsafe(9), session)
+        table = Table(secrets.token_urlsafe(9), session, self._asked)
         with self._lock:
             self._drop_idle()
             while len(self._tables) >= self._most:

@@ -69,11 +69,21 @@ async function recover(error, label, question) {
     await adopt(error.game);
     say("The game has moved on in another page.", "note");
   } else if (error.status === 404 && game) {
-    await adopt(await restore());
-    say("The server had lost the game, and it was brought back. Please try again.", "note");
+    const lost = game.id;
+    await adopt(await goOn());
+    if (game.id !== lost && game.ply) say("The server had lost the game, and it was brought back. Please try again.", "note");
+    else say("The server was started anew for something else: this is a new game.", "note");
   } else {
     say(error.message, "error");
   }
+}
+
+// After the server was started anew: the same game, or a fresh one where the command line asked for something else.
+async function goOn() {
+  const kept = game, fresh = await ask("POST", "", {});
+  if (kept.asked !== fresh.asked) return fresh;
+  game = kept;
+  return restore();
 }
 
 function restore() {
@@ -126,7 +136,7 @@ async function think() {
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     if (number === asked) $("thoughts").ariaBusy = "false";
-    if (error.status === 404 && number === asked) act("Bringing the game back …", restore);
+    if (error.status === 404 && number === asked) act("Bringing the game back …", goOn);
     else if (number === asked) say(error.message, "error");
   }
 }
@@ -437,7 +447,7 @@ async function begin() {
     }
     if (kept?.id === id) {
       game = kept;
-      try { return await restore(); } catch (error) { if (!(error instanceof Refused)) throw error; }
+      try { return await goOn(); } catch (error) { if (!(error instanceof Refused)) throw error; }
       game = null; // a game of another agent
     }
     return ask("POST", "", {});
