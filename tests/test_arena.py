@@ -41,6 +41,14 @@ class LastLegal:
         return Plan(action, np.zeros(legal.shape), np.zeros((len(legal), 3)))
 
 
+@pytest.mark.slow
+def test_training_keeps_the_games_of_its_last_evaluation(run):
+    records = read_games(run / "games" / "evaluation.jsonl")
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert [record.returns[i % 2] for i, record in enumerate(records)] == evaluation["returns"]
+    assert all(str(list(replay(record))[-1]) for record in records)
+
+
 def agent_for(game):
     return Agent(None, LastLegal(), spec_of(game))  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from muzen.config import Config, SearchConfig
-from muzen.errors import RunDamagedError, RunNotFoundError, StorageError
+from muzen.errors import ConfigError, RunDamagedError, RunNotFoundError, StorageError
 from muzen.plots import Curve, _draw_returns, draw, groups, plot_runs, read_run, run_folders
 from muzen.runs import Metrics, RunFolder
 
@@ -168,3 +168,8 @@ def test_a_picture_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"learning\.png: cannot be written"):
         draw([curve()], tmp_path / "file" / "learning.png")
+
+
+def test_a_kind_of_picture_that_there_is_not_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"ends in \.weird, which cannot be drawn; name one of \.png, \.pdf, \.svg"):
+        plot_runs([tmp_path], tmp_path / "curve.weird")

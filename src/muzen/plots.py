@@ -17,10 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from muzen.config import Config
-from muzen.errors import RunDamagedError, RunNotFoundError, StorageError
+from muzen.errors import ConfigError, RunDamagedError, RunNotFoundError, StorageError
 from muzen.runs import RunFolder, read_metrics
 from muzen.runs.folder import read_json
 
+# What a picture's name may end in; one that ends in nothing is a PNG.
+KINDS = (".png", ".pdf", ".svg")
 # Okabe and Ito's colours, told apart by colour-blind eyes too; yellow left out, it is lost on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444")
 STYLE: dict[Any, Any] = {
@@ -81,16 +83,21 @@ def plot_runs(folders: Iterable[str | Path], out: str | Path) -> Path:
 
     Args:
       folders: run folders, or folders that hold run folders.
-      out: the PNG to write.
+      out: the picture to write, PNG, PDF or SVG by what its name ends in.
 
     Returns:
       `out`.
 
     Raises:
+      ConfigError: `out` is of a kind that cannot be drawn.
       RunNotFoundError: a folder is no run and holds none.
       RunError: a run folder is damaged, or was written by a newer Muzen.
       StorageError: `out` cannot be written.
     """
+    if Path(out).suffix not in ("", *KINDS):
+        raise ConfigError(
+            f"out: {out} ends in {Path(out).suffix}, which cannot be drawn; name one of {', '.join(KINDS)}"
+        )
     return draw([read_run(folder) for folder in run_folders(folders)], out)
 
 

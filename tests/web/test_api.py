@@ -207,3 +207,11 @@ def test_three_players_have_three_chances():
     assert game["agents_turn"] and len(game["players"]) == 3
     chance = asked.answer("GET", f"/api/games/{game['id']}/positions/0")["analysis"]["chance"]
     assert len(chance) == 3 and is_sum_of(chance, 1)
+
+
+def test_the_first_game_has_the_seed_of_the_command_and_all_say_what_that_asked_for():
+    asked = Api(Tables(session, seed=3, asked="side 2"))
+    first, second = (asked.answer("POST", "/api/games", {}) for _ in range(2))
+    assert (first["seed"], second["seed"]) == (3, 7) and first["asked"] == second["asked"] == "side 2"
+    chosen = Api(Tables(session, seed=3)).answer("POST", "/api/games", {"seed": 5})
+    assert chosen["seed"] == 5

@@ -31,8 +31,9 @@ class Serving:
         self.game, self.folder, self.port = game, folder, 0
         self.start()
 
-    def start(self):
-        self.api = Api(Tables(lambda **options: session(self.game, **{"run": self.folder, **options})))
+    def start(self, asked="", **flags):
+        given = {"run": self.folder, **flags}
+        self.api = Api(Tables(lambda **options: session(self.game, **{**given, **options}), asked=asked))
         self.server = PlayServer("127.0.0.1", self.port, self.api)
         self.port, self.url = self.server.server_port, self.server.url
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -253,6 +254,24 @@ def test_a_server_that_goes_away_is_said_and_the_game_goes_on_when_it_is_back(op
     assert page.all("#moves .played") == moves
     page.play(f'[data-cell="{empty}"]')
     assert page.all("#moves .played")[:2] == moves
+
+
+def test_a_server_that_is_started_for_something_else_begins_a_new_game(open_page):
+    page, serving = open_page()
+    page.play('[data-cell="1,1"]')
+    for reload in (True, False):
+        serving.stop()
+        serving.start(asked=f"side 2, {reload}", seat=1, simulations=5)
+        if reload:
+            page.driver.refresh()
+        else:
+            page.click("#back")
+            page.until("it is said", "document.querySelector('#banner').innerText.includes('this is a new game')")
+        page.idle()
+        assert len(page.all("#moves .played")) == 1  # the agent's first
+        assert page.script("document.querySelector('#seat').value") == "1"
+        assert page.script("document.querySelector('#simulations').value") == "5"
+        page.play(page.script("'[data-cell=\"' + document.querySelector('.cell.target').dataset.cell + '\"]'"))
 
 
 def test_two_tabs_show_the_same_game(open_page):
