@@ -17,17 +17,19 @@ import gymnasium
 import jax
 import numpy as np
 import pytest
-from small_runs import SMALL, StopAt, assert_same_end, same, small, table, weights
+from small_runs import SMALL, UNTAUGHT, StopAt, assert_same_end, same, small, table, weights
 
 import muzen
 from muzen import api
 from muzen.actors import Plan
 from muzen.callbacks import Callback
-from muzen.config import Config, override
+from muzen.config import Config, NetworkConfig, override
 from muzen.envs import make
 from muzen.errors import ConfigError, EnvError, NonFiniteLossError, RunDamagedError, RunExistsError, RunNotFoundError
 from muzen.experiment import Experiment
 from muzen.learner import Report
+from muzen.networks import make_network
+from muzen.presets import preset
 from muzen.runs import Checkpoint, RunFolder
 from muzen.types import EnvSpec, TimeStep
 
@@ -558,3 +560,19 @@ def test_a_run_is_found_in_its_folder_by_its_settings(finished, tmp_path):
     assert found.seconds == finished.metrics[-1]["seconds"]
     with pytest.raises(RunExistsError, match="holds a run with seed 0, not 3"):
         api.run_in(finished.folder, small(seed=3))
+
+
+def test_a_run_knows_the_network_that_it_was_trained_with(tmp_path):
+    config = override(preset("CartPole-v1"), UNTAUGHT)
+
+    def narrow(spec, key):
+        shapes = spec.observation_shape, spec.num_actions, config.value.bins, config.reward.bins
+        return make_network(NetworkConfig(width=8), *shapes, 1, key)
+
+    run = muzen.train("CartPole-v1", config=config, network=narrow, out=tmp_path / "own")
+    assert run.agent().act(np.zeros(4)) in (0, 1)
+    with pytest.raises(RunDamagedError, match="pass the same network="):
+        muzen.load(run.folder)
+    assert muzen.evaluate(run.folder, episodes=1, network=narrow)["episodes"] == 1
+    assert muzen.diagnose(run.folder, episodes=1, network=narrow).unroll is not None
+    assert muzen.record(run.folder, max_steps=2, network=narrow).exists()

@@ -34,6 +34,7 @@ from muzen.progress import Progress
 Folder = Annotated[Path, arg(metavar="DIR")]
 OptionalFolder = Annotated[Path | None, arg(metavar="DIR")]
 OptionalFile = Annotated[Path | None, arg(metavar="FILE")]
+Code = Annotated[str | None, arg(metavar="python:MODULE:NAME")]
 Flag = FlagCreatePairsOff[bool]
 
 FOUND_WRONG = 1
@@ -45,11 +46,11 @@ SIGNALS = {"SIGINT": 128 + signal.SIGINT, "SIGTERM": 128 + signal.SIGTERM}
 class OwnParts:
     """Flags that name a network and encodings of the user's own."""
 
-    network_from: str | None = None
-    """A network of yours in place of the built-in one: python:module:name of it, or of what makes it of (spec, key)."""
-    value_encoding_from: str | None = None
-    """An encoding of values of yours: python:module:name of it, or of what makes it."""
-    reward_encoding_from: str | None = None
+    network_from: Code = None
+    """A network of yours in place of the built-in one, or what makes it of (spec, key)."""
+    value_encoding_from: Code = None
+    """An encoding of values of yours, or what makes it."""
+    reward_encoding_from: Code = None
     """The same of rewards."""
 
     def own(self) -> dict[str, Any]:
@@ -79,7 +80,7 @@ class Train(OwnParts, Config):
     env_id: Annotated[Positional[str], arg(metavar="ENV_ID")] = ""
     """A Gymnasium id such as CartPole-v1, a game such as openspiel:tic_tac_toe, or python:module:function."""
     seeds: str = ""
-    """Several seeds, one run after another: 0-4, or 0,3,7. Ends with a table and a plot."""
+    """Several seeds, one run after another: 0-4, or 0,3,7. Ends with a table and a plot; an earlier --out goes on."""
     out: OptionalFolder = None
     """Run folder, which must not exist yet. Default: runs/ENV_ID-seedN."""
     config: OptionalFile = None
@@ -170,8 +171,8 @@ class Resume(OwnParts):
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
     """The run folder."""
-    env: str | None = None
-    """The environment, where it is code of yours: python:module:function."""
+    env: Code = None
+    """The environment, where it is code of yours, or another that looks the same to the agent."""
     env_steps: int | None = None
     """A new budget in environment steps, the steps so far included."""
     minutes: float | None = None
@@ -207,8 +208,8 @@ class Evaluate(OwnParts):
     """Seed of the episodes; the same seed gives the same episodes."""
     simulations: int | None = None
     """Simulations per move; the run's own setting if left out."""
-    env: str | None = None
-    """The environment, where it is code of yours: python:module:function."""
+    env: Code = None
+    """The environment, where it is code of yours, or another that looks the same to the agent."""
     json: Flag = False
     """Print one JSON object and nothing else on standard output."""
     debug: Flag = False
@@ -341,8 +342,8 @@ class Record(OwnParts):
     """Seed of the episodes; the same seed shows the first episodes of muzen evaluate."""
     episodes: int = 1
     """Episodes to film."""
-    env: str | None = None
-    """The environment, where it is code of yours: python:module:function."""
+    env: Code = None
+    """The environment, where it is code of yours, or another that looks the same to the agent."""
     debug: Flag = False
     """Show the whole traceback of an error."""
 
@@ -439,8 +440,8 @@ class Diagnose(OwnParts):
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
     """The run folder."""
-    env: str | None = None
-    """The environment, where it is code of yours: python:module:function."""
+    env: Code = None
+    """The environment, where it is code of yours, or another that looks the same to the agent."""
     episodes: int = 5
     """Real episodes that the model is held against."""
     seed: int = 0
