@@ -108,7 +108,7 @@ def test_no_move_is_left_to_judge_where_every_game_is_over():
 
 
 def test_diagnosis_of_no_episodes_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="episodes: 0 is below 1; give at least one episode"):
+    with pytest.raises(ConfigError, match="episodes: 0 is below 1; give a whole number of at least 1"):
         muzen.diagnose(tmp_path, episodes=0)
 
 
