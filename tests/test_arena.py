@@ -193,8 +193,14 @@ def test_ctrl_c_keeps_the_matches_that_are_done(tmp_path):
         if name == "agent against mcts:5" and done > 4:
             raise KeyboardInterrupt
 
+    def stop(name, done, games):
+        raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
         muzen.arena(agent_for(TIC_TAC_TOE), opponents="random,mcts:5", games=4, out=tmp_path, progress=interrupt)
+    with pytest.raises(KeyboardInterrupt):  # before a match is done
+        muzen.arena(agent_for(TIC_TAC_TOE), opponents="mcts:5", games=2, out=tmp_path / "none", progress=stop)
+    assert not list((tmp_path / "none").rglob("arena*"))
     assert len(json.loads((tmp_path / "arena-1.json").read_text())["matches"]) == 1
     assert len(read_games(tmp_path / "games" / "arena-1.jsonl")) == 4
 

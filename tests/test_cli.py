@@ -319,12 +319,20 @@ def test_a_seed_that_fails_does_not_take_the_others_with_it(api, plots, capsys, 
     assert "interquartile mean" in words(said.out)
 
 
-def test_one_seed_beside_several_is_refused(api, capsys):
-    assert main(["train", "CartPole-v1", "--seed", "3", "--seeds", "0-4"]) == 2
-    assert "seed: 3, beside seeds 0-4: give one of the two" in capsys.readouterr().err
+@pytest.mark.parametrize("words", [["--seed", "3"], ["--seed=0"]])
+def test_one_seed_beside_several_is_refused(api, capsys, words):
+    assert main(["train", "CartPole-v1", *words, "--seeds", "0-4"]) == 2
+    assert f"seed: {words[-1][-1]}, beside seeds 0-4: give one of the two" in capsys.readouterr().err
 
 
-def test_a_network_and_encodings_of_the_users_own_are_named(api, tmp_path, monkeypatch):
+def test_the_seed_of_a_file_gives_way_to_several(api, plots, tmp_path):
+    (tmp_path / "mine.toml").write_text("seed = 5\n")
+    given = ["--config", str(tmp_path / "mine.toml"), "--seeds", "0-1", "--out", str(tmp_path / "x")]
+    assert main(["train", "CartPole-v1", *given]) == 0
+    assert [call["config"].seed for call in api.calls] == [0, 1]
+
+
+def test_a_network_and_encodings_of_the_users_own_are_named(api, tmp_path, monkeypatch, capsys):
     (tmp_path / "own_parts.py").write_text(
         "class Even:\n    encode = decode = bins = 3\n\n\neven = Even()\n\n\ndef plain(spec, key):\n    return None\n"
     )
@@ -337,3 +345,5 @@ def test_a_network_and_encodings_of_the_users_own_are_named(api, tmp_path, monke
     assert given[0]["network"] is own.plain and given[0]["reward_encoding"] is own.even
     assert type(given[0]["value_encoding"]) is own.Even
     assert main(["evaluate", "here", "--network-from", "own_parts.plain"]) == 2
+    assert main(["evaluate", "here", "--value-encoding-from", "python:own_parts:plain"]) == 2
+    assert "python:own_parts:plain: making it failed: TypeError: plain() missing 2" in capsys.readouterr().err

@@ -210,11 +210,13 @@ def test_a_span_floor_of_nothing_stays_nothing(tmp_path):
 
 def test_blindness_is_what_the_value_of_late_gradient_steps_leaves_unexplained(starting):
     assert starting.blindness() == 1
+    starting.least_spread = 10.0
     nothing = Report(*np.zeros((len(Report._fields), 8)))
-    for explained in (0.9, 0.4):
+    for explained, spread, blindness in ((1.0, 0.0, 1.0), (0.9, 5.0, 0.1), (0.4, 5.0, 0.6), (1.0, 1e-7, 1.0)):
+        told = nothing._replace(value_spread=np.full(8, spread))
         for _ in range(100):
-            starting._collect(nothing._replace(value_explained=np.linspace(-0.1, 0.1, 8) + explained))
-        assert starting.blindness() == pytest.approx(1 - explained, abs=1e-3)
+            starting._collect(told._replace(value_explained=np.linspace(-0.1, 0.1, 8) + explained))
+        assert starting.blindness() == pytest.approx(blindness, abs=1e-3)
 
 
 def test_a_loaded_agent_acts_as_the_run_does(finished):
@@ -312,9 +314,13 @@ def test_a_warm_start_goes_on_with_what_the_other_run_learned(finished, tmp_path
         model = muzen.load(run.folder).model
         return [float(x) for e in (model.value_encoding, model.reward_encoding) for x in (e.limit, e.scale)]
 
+    def ten_times() -> gymnasium.Env:
+        return gymnasium.wrappers.TransformReward(gymnasium.make("CartPole-v1"), lambda reward: 10 * reward)
+
     seen = Watch()
     config = small(env_steps=400, learn__learning_rate=1e-30, learn__warmup_updates=0)
-    warm = muzen.train("CartPole-v1", config=config, out=tmp_path / "g", warm_start=finished.folder, callbacks=[seen])
+    begun = {"out": tmp_path / "g", "warm_start": finished.folder, "callbacks": [seen]}
+    warm = muzen.train(ten_times, config=config, **begun)
     assert same(seen.weights, weights(finished.folder))
     assert seen.explained == Checkpoint(finished.folder).load().state["value_explained"] != 0
     assert units(warm) == units(finished)
@@ -323,13 +329,29 @@ def test_a_warm_start_goes_on_with_what_the_other_run_learned(finished, tmp_path
     now = Checkpoint(warm.folder).load()
     assert now.state["normaliser_count"] > seen_before and now.state["warm"]
     assert not np.array_equal(before, after) and np.abs(after / before - 1).max() < 1  # moved on, not begun anew
-    resumed = muzen.resume(warm.folder, env_steps=500)
+    resumed = muzen.resume(warm.folder, env=ten_times, env_steps=500)
     assert units(resumed) == units(finished)
+    fresh = muzen.train(ten_times, config=config, out=tmp_path / "fresh")
+    assert units(fresh) != units(finished)
+
+
+def test_no_step_of_a_warm_start_is_random(starting, monkeypatch):
+    taken, plan = [], starting._act_plan
+    monkeypatch.setattr(starting, "_act_plan", lambda: plan()._replace(action=np.ones(4, np.int32)))
+    step = starting.rollout.step
+    monkeypatch.setattr(starting.rollout, "step", lambda plan, **how: taken.append(plan.action) or step(plan, **how))
+    for warm in (True, False):
+        starting.warm = warm
+        taken.clear()
+        for _ in range(5):
+            starting.act()
+        assert (np.concatenate(taken) == 1).all() == warm
 
 
 def test_a_warm_start_in_which_numbers_mean_something_else_is_refused(finished, tmp_path):
-    for name, value in (("value__limit", 50.0), ("network__state_scaling", "tanh"), ("reward__transform", False)):
-        said = f"{name.replace('__', '.')}: {value}, but the weights of .* were learned with"
+    changes = {"value__limit": 50.0, "network__state_scaling": "tanh", "reward__transform": False}
+    for name, value in (changes | {"learn__discount": 0.9}).items():
+        said = f"{name.replace('__', '.')}: {value}, but the (weights|values) of .* (were learned with|reach as far)"
         with pytest.raises(ConfigError, match=said):
             muzen.train("CartPole-v1", config=small(**{name: value}), out=tmp_path / "h", warm_start=finished.folder)
     assert not (tmp_path / "h").exists()
@@ -560,6 +582,13 @@ def test_a_run_is_found_in_its_folder_by_its_settings(finished, tmp_path):
     assert found.seconds == finished.metrics[-1]["seconds"]
     with pytest.raises(RunExistsError, match="holds a run with seed 0, not 3"):
         api.run_in(finished.folder, small(seed=3))
+
+
+def test_a_run_that_was_resumed_for_longer_and_stopped_is_not_finished(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    muzen.resume(tmp_path / "run", env_steps=10**6, callbacks=[StopAt(finished.metrics[-1]["env_steps"] + 4)])
+    found = api.run_in(tmp_path / "run", small(env_steps=10**6))
+    assert found is not None and not found.evaluation and not found.stopped
 
 
 def test_a_run_knows_the_network_that_it_was_trained_with(tmp_path):

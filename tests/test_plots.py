@@ -171,5 +171,5 @@ def test_a_picture_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
 
 
 def test_a_kind_of_picture_that_there_is_not_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"ends in \.weird, which cannot be drawn; name one of \.png, \.pdf, \.svg"):
+    with pytest.raises(ConfigError, match=r"ends in \.weird, which cannot be drawn; name a \.png, \.pdf or \.svg"):
         plot_runs([tmp_path], tmp_path / "curve.weird")

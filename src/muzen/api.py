@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ from muzen.experiment import (
 from muzen.presets import preset
 from muzen.profile import EVALUATION, breakdown
 from muzen.profile import FILE as PROFILE_FILE
-from muzen.runs import Checkpoint, RunFolder, Weights, games_folder, read_json, read_metrics, write_games
+from muzen.runs import Checkpoint, GameRecord, RunFolder, Weights, games_folder, read_json, read_metrics, write_games
 from muzen.types import Environment, EnvSpec
 
 # Where runs go when no folder is named, below the current directory.
@@ -252,10 +251,14 @@ def run_in(folder: Path, config: Config) -> Run | None:
                 "settings that it began with"
             )
     rows = read_metrics(folder)
-    path = folder / EVALUATION_FILE
-    evaluation = read_json(path) if path.exists() else {}
     seconds = rows[-1]["seconds"] if rows else 0.0
-    return Run(folder, opened.config, "finished" if evaluation else "", evaluation, seconds)
+    path, budget = folder / EVALUATION_FILE, opened.config
+    evaluation = read_json(path) if path.exists() else {}
+    # One that was resumed with a larger budget, and stopped again, has the evaluation of its old end.
+    spent = evaluation.get("env_steps_trained", 0) >= budget.env_steps or 0 < 60 * budget.minutes <= seconds
+    if not (evaluation and spent):
+        return Run(folder, budget, "", {}, seconds)
+    return Run(folder, budget, "finished", evaluation, seconds)
 
 
 def _tell_differences(experiment: Experiment, lines: list[str]) -> None:
@@ -276,6 +279,7 @@ def _carry_on(experiment: Experiment, own: dict[str, Any], profile: bool = False
     seconds = experiment.elapsed()
     result: dict[str, Any] = {}
     if stopped == "finished":
+        games: list[GameRecord] = []
         with experiment.clock(EVALUATION):
             result = play_episodes(
                 experiment.agent(),
@@ -283,11 +287,11 @@ def _carry_on(experiment: Experiment, own: dict[str, Any], profile: bool = False
                 episodes=config.evaluate.episodes,
                 seed=config.evaluate.seed,
                 progress=experiment.on_evaluation,
-                on_games=partial(write_games, games_folder(folder.path) / EVALUATION_GAMES)
-                if experiment.spec.id.startswith(envs.PREFIX)
-                else None,
+                on_games=games.extend,
             )
         folder.write_json(EVALUATION_FILE, result)
+        if games:
+            write_games(games_folder(folder.path) / EVALUATION_GAMES, games)
     parts: dict[str, float] = {}
     if profile:
         wall = experiment.clock.elapsed()  # before the share is measured, which takes time of its own
@@ -355,7 +359,9 @@ def evaluate(
     seed: int = 0,
     simulations: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-    **own: Any,
+    network: Any = None,
+    value_encoding: Any = None,
+    reward_encoding: Any = None,
 ) -> dict[str, Any]:
     """Greedy returns of an agent or a run folder, without noise; see `muzen.evaluate.evaluate` for the fields.
 
@@ -366,17 +372,19 @@ def evaluate(
       seed: of the episodes.
       simulations: per move; default: the agent's own.
       progress: called with (episodes done, episodes).
-      own: network and encodings of the user's own, as for `load`, where a folder is given.
+      network, value_encoding, reward_encoding: as for `load`, where a folder is given.
 
     Raises:
       ConfigError: episodes, seed or simulations is out of range.
       EnvError: the environment is not like the one that the agent was trained for.
     """
     _require_play(episodes, seed)
+    own = {"network": network, "value_encoding": value_encoding, "reward_encoding": reward_encoding}
+    named = [name for name, part in own.items() if part is not None]
     if not isinstance(agent, Agent):
         agent = load(agent, simulations=simulations, **own)
-    elif own:
-        raise ConfigError(f"{', '.join(own)}: the agent given has its own already; leave it out, or give its folder")
+    elif named:
+        raise ConfigError(f"{', '.join(named)}: the agent given has its own already; leave it out, or give its folder")
     elif simulations is not None:
         agent = agent.with_simulations(simulations)
     return play_episodes(agent, _maker_for(agent, env), episodes=episodes, seed=seed, progress=progress)

@@ -82,16 +82,21 @@ def arena(
         if files is not None:
             files.keep(result | {"simulations": simulations}, records)
 
-    result = tournament(
-        pairings(own, players),
-        lambda: envs.OpenSpielEnvironment(env_id),
-        games=games,
-        seed=seed,
-        plies=plies,
-        max_steps=min(one.agent.max_steps for one in own),
-        progress=progress,
-        on_match=on_match,
-    )
+    try:
+        result = tournament(
+            pairings(own, players),
+            lambda: envs.OpenSpielEnvironment(env_id),
+            games=int(games),
+            seed=int(seed),
+            plies=plies,
+            max_steps=min(one.agent.max_steps for one in own),
+            progress=progress,
+            on_match=on_match,
+        )
+    except BaseException:
+        if files is not None:
+            files.give_up()
+        raise
     return result | {"simulations": simulations, "files": {} if files is None else files.paths()}
 
 
@@ -170,7 +175,7 @@ def _name_apart(entrants: Sequence[Entrant], players: Sequence[Player]) -> None:
 
 
 class _Files:
-    """What an arena leaves: arena-N.json, arena-N.png and games/arena-N.jsonl, N the first number that is free."""
+    """What an arena leaves: arena-N.json, arena-N.png and games/arena-N.jsonl, N past all that are there."""
 
     def __init__(self, folder: Path):
         taken = (path.stem.rpartition("-")[2] for path in folder.glob("arena-*.json"))
@@ -187,6 +192,11 @@ class _Files:
             arena_plot.draw(result, self.plot)
         except OSError as error:
             raise storage_error(self.result, error) from error
+
+    def give_up(self) -> None:
+        """Leave nothing, where no match was kept."""
+        if not self.result.exists():
+            self.games.unlink(missing_ok=True)
 
     def paths(self) -> dict[str, str]:
         return {"result": str(self.result), "plot": str(self.plot), "games": str(self.games)}

@@ -27,7 +27,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 import muzen
 from muzen.config import Config, load_config, validate
-from muzen.errors import ConfigError, MuzenError, TrainingError
+from muzen.errors import ConfigError, EnvError, MuzenError, TrainingError
 from muzen.presets import PRESETS, preset
 from muzen.progress import Progress
 
@@ -55,7 +55,7 @@ class OwnParts:
 
     def own(self) -> dict[str, Any]:
         """As the Python API takes them; only those that are named."""
-        from muzen.envs import code_named
+        from muzen.envs import code_named, raised
 
         named = {
             "network": self.network_from,
@@ -64,8 +64,11 @@ class OwnParts:
         }
         found = {part: code_named(name) for part, name in named.items() if name is not None}
         for part in found.keys() - {"network"}:
-            if not hasattr(found[part], "encode") or isinstance(found[part], type):
-                found[part] = found[part]()
+            if callable(found[part]) and (isinstance(found[part], type) or not hasattr(found[part], "encode")):
+                try:
+                    found[part] = found[part]()
+                except Exception as error:  # the user's code: anything may come out of it
+                    raise ConfigError(f"{named[part]}: making it failed: {raised(error)}") from error
         return found
 
 
@@ -99,8 +102,6 @@ class Train(OwnParts, Config):
     def __call__(self) -> int:
         config = self.settings()
         if self.seeds:
-            if config.seed:
-                raise ConfigError(f"seed: {config.seed}, beside seeds {self.seeds}: give one of the two")
             return self._train_seeds(config, _parse_seeds(self.seeds))
         began = time.monotonic()
         run = self._train(config, self.out)
@@ -135,7 +136,7 @@ class Train(OwnParts, Config):
             began = time.monotonic()
             try:
                 run = self._train_or_go_on(dataclasses.replace(config, seed=seed), folder / f"seed{seed}")
-            except TrainingError as error:  # of this seed alone
+            except (TrainingError, EnvError) as error:  # of this seed alone
                 _complain(f"seed {seed}: {type(error).__name__}: {error}")
                 failed.append(str(seed))
                 continue
@@ -317,7 +318,7 @@ class Plot:
     folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR [DIR ...]")]
     """Run folders, or folders of run folders."""
     out: OptionalFile = None
-    """The PNG to write. Default: learning.png in the first folder."""
+    """The picture to write, a .png, .pdf or .svg. Default: learning.png in the first folder."""
     debug: Flag = False
     """Show the whole traceback of an error."""
 
@@ -541,7 +542,10 @@ def _parse_train(words: list[str]) -> Train:
     base = Config("") if wants_help and not env_id else _preset(env_id)
     if file is not None:
         base = load_config(file, base=base)
-    return tyro.cli(Train, args=words, prog=prog, default=Train(**vars(base)))
+    command = tyro.cli(Train, args=words, prog=prog, default=Train(**vars(base)))
+    if command.seeds and any(word.partition("=")[0] == "--seed" for word in words):
+        raise ConfigError(f"seed: {command.seed}, beside seeds {command.seeds}: give one of the two")
+    return command
 
 
 def _preset(env_id: str) -> Config:

@@ -56,7 +56,7 @@ def evaluate(
       max_steps: environment steps after which an episode is cut off, and `cut` counts those; None: the agent's own.
       opponent: who has the other seats of a game; None: uniformly random moves.
       progress: called with (episodes done, episodes) after each one.
-      on_games: called with the records of all episodes at their end; for OpenSpiel's games only.
+      on_games: called at the end with the records of all episodes; there are some of OpenSpiel's games only.
 
     Returns:
       env_id, episodes, mean_return, std_return, ci95 (low, high), env_steps_trained, returns, lengths, seed,

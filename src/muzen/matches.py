@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from muzen.envs import OpenSpielEnvironment
 from muzen.players import LANES, Move, Player, Position
 from muzen.runs import GameRecord
 from muzen.scoresheet import write_down
@@ -66,7 +67,7 @@ def play(
       games: what is to be played.
       max_steps: environment steps after which a game is broken off.
       lanes: games that go on at the same time.
-      keep: write the games down; for OpenSpiel's only.
+      keep: write the games down, where they are OpenSpiel's.
       progress: called with (games done, games) after each one.
 
     Returns:
@@ -113,7 +114,8 @@ class _Table:
     """An environment, and the game that is played in it."""
 
     def __init__(self, env: Environment, max_steps: int, keep: bool):
-        self.env, self.max_steps, self.keep = env, max_steps, keep
+        self.env, self.max_steps = env, max_steps
+        self.keep = keep and isinstance(env, OpenSpielEnvironment)
         self.game: Game | None = None
 
     def begin(self, number: int, game: Game) -> None:
@@ -159,4 +161,4 @@ class _Table:
         return Played(self.returns, self.length, not self.over, record)
 
     def _state(self) -> Any:
-        return self.env.state  # pyright: ignore[reportAttributeAccessIssue] - `keep` is for OpenSpiel's games
+        return self.env.state  # pyright: ignore[reportAttributeAccessIssue] - `keep` is true of OpenSpiel's games only

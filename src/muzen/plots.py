@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from muzen.config import Config
+from muzen.config import Config, flat
 from muzen.errors import ConfigError, RunDamagedError, RunNotFoundError, StorageError
 from muzen.runs import RunFolder, read_metrics
 from muzen.runs.folder import read_json
 
-# What a picture's name may end in; one that ends in nothing is a PNG.
-KINDS = (".png", ".pdf", ".svg")
 # Okabe and Ito's colours, told apart by colour-blind eyes too; yellow left out, it is lost on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444")
 STYLE: dict[Any, Any] = {
@@ -94,10 +91,9 @@ def plot_runs(folders: Iterable[str | Path], out: str | Path) -> Path:
       RunError: a run folder is damaged, or was written by a newer Muzen.
       StorageError: `out` cannot be written.
     """
-    if Path(out).suffix not in ("", *KINDS):
-        raise ConfigError(
-            f"out: {out} ends in {Path(out).suffix}, which cannot be drawn; name one of {', '.join(KINDS)}"
-        )
+    kind = Path(out).suffix.lower()
+    if kind[1:] not in ("", *FigureCanvasAgg(Figure()).get_supported_filetypes()):
+        raise ConfigError(f"out: {out} ends in {kind}, which cannot be drawn; name a .png, .pdf or .svg")
     return draw([read_run(folder) for folder in run_folders(folders)], out)
 
 
@@ -161,21 +157,14 @@ def draw(curves: Sequence[Curve], out: str | Path) -> Path:
 
 def groups(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
     """Runs of one environment by what their settings differ in, seeds and budgets of evaluation apart."""
-    flat = [_flat(curve.config) for curve in curves]
-    differing = [key for key in flat[0] if len({str(settings[key]) for settings in flat}) > 1]
+    every = [flat(curve.config) for curve in curves]
+    told = [key for key in every[0] if key not in ("seed", "env_id")]
+    differing = [key for key in told if len({str(settings[key]) for settings in every}) > 1]
     named: dict[str, list[Curve]] = {}
-    for curve, settings in zip(curves, flat, strict=True):
+    for curve, settings in zip(curves, every, strict=True):
         name = ", ".join(f"{key} {settings[key]}" for key in differing) or "return"
         named.setdefault(name, []).append(curve)
     return named
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    flat = {}
-    for name, value in dataclasses.asdict(config).items():
-        inner = value.items() if isinstance(value, dict) else ()
-        flat |= {f"{name}.{key}": entry for key, entry in inner} or {name: value}
-    return {key: value for key, value in flat.items() if key not in ("seed", "env_id")}
 
 
 def _draw_environment(block: Any, env_id: str, named: dict[str, list[Curve]]) -> None:
@@ -349,6 +338,6 @@ def save_figure(figure: Figure, out: Path) -> None:
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=130, format=out.suffix[1:] or "png")
+        figure.savefig(out, dpi=130, format=out.suffix[1:].lower() or "png")
     except OSError as error:
         raise StorageError(f"{out}: cannot be written: {error.strerror or error}") from error

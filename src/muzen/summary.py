@@ -51,7 +51,8 @@ def run_summary(run: Any, seconds: float) -> str:
         f"muzen resume {folder} --env-steps {2 * steps}": "train longer",
     }
     if "seats" in run.evaluation:
-        commands[f"muzen show {games_folder(folder) / 'evaluation.jsonl'}"] = "the games that it just played"
+        if (games := games_folder(folder) / "evaluation.jsonl").exists():
+            commands[f"muzen show {games}"] = "the games that it just played"
         commands[f"muzen arena {folder} --opponents random,mcts:100"] = "matches against opponents, rated"
     width = max(map(len, commands))
     return "\n".join(

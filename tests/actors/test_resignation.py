@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from muzen.actors import Plan, Rollout
-from muzen.config import ReplayConfig
+from muzen.config import Config, ReplayConfig, override
 from muzen.envs import make
+from muzen.errors import ConfigError
+from muzen.experiment.parts import require_resignation
+from muzen.reanalyse import Reanalyse
 from muzen.replay import Replay
 
 pytest.importorskip("pyspiel")
@@ -101,3 +104,30 @@ def test_a_rollout_comes_back_where_somebody_had_just_resigned(turn):
     plan = plan_of(now, np.zeros(LANES, bool))
     for x, y in zip(now.step(plan)[0], other.step(plan)[0], strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+def test_reanalysis_leaves_what_resigning_has_settled():
+    now = rollout(never=0.0)
+    replay = Replay(now.spec, ReplayConfig(), LANES, seed=0)
+    for turn in range(4):
+        rows, _, _ = now.step(plan_of(now, np.array([False, True, False, False]) & (turn == 2)))
+        replay.add(np.arange(LANES), rows)
+
+    def plan(observation, legal, to_play, states):
+        size = len(observation)
+        return Plan(np.zeros(size, int), np.full((size, 9), 1 / 9), np.full((size, 2), 0.25))
+
+    final = 1 + LANES * 3  # of lane 1, its fourth row
+    before = replay.sample(1, 256, unroll_steps=0, n_step=9, discount=1.0)
+    assert Reanalyse(replay, 60.0, 12).step(1, plan) == 60
+    after = replay.sample(1, 256, unroll_steps=0, n_step=9, discount=1.0)
+    resigned = [(batch.index[0] % LANES == 1) & (batch.index[0] < final) for batch in (before, after)]
+    assert all(mask.sum() > 20 for mask in resigned)
+    for batch, mask in zip((before, after), resigned, strict=True):
+        assert set(batch.value_target[0, mask, 0].ravel().tolist()) == {-1.0, 1.0}
+
+
+def test_resigning_needs_stored_values():
+    config = override(Config(GAME), {"act.resign_below": -0.8, "learn.bootstrap": "target"})
+    with pytest.raises(ConfigError, match=r"act\.resign_below: -0\.8, with learn\.bootstrap target"):
+        require_resignation(config.act, make(GAME).spec, config.learn.bootstrap)

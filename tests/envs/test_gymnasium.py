@@ -269,3 +269,25 @@ def test_an_unsupported_action_space_is_named_with_a_way_out(space, message):
 def test_an_unsupported_observation_space_is_named_with_a_way_out(space, message):
     with pytest.raises(UnsupportedSpaceError, match=message):
         adapted(observation_space=space)
+
+
+@pytest.mark.parametrize(
+    ("last", "limit", "legal"),
+    [
+        ([True, False], 2, [True, False]),
+        ([False, False], 2, [True, True]),  # nobody says how it would have gone on
+        ([False, False], 4, [True, True]),  # it would not have gone on
+    ],
+)
+def test_a_mask_still_holds_where_time_is_up(last, limit, legal):
+    """A cut episode would have gone on with these actions: its last position is searched for what it is worth."""
+
+    class Masked(Corridor):
+        def action_masks(self):
+            return last if self.position == limit else [True, True]
+
+    env = GymnasiumEnvironment(gymnasium.wrappers.TimeLimit(Masked(), limit), "Masked")
+    env.reset(0)
+    end = [env.step(1) for _ in range(limit)][-1]
+    assert (end.terminated, end.truncated) == (limit == 4, limit == 2)
+    assert end.legal.tolist() == legal

@@ -165,6 +165,14 @@ PLANTS = [
     ),
     Plant(
         35,
+        "reanalysis puts a search's value in the place of what resigning has settled",
+        "replay/kernels.py",
+        "row < 0 or rows.flags[row] & SETTLED or",
+        "row < 0 or",
+        claim(RESIGNING, "test_reanalysis_leaves_what_resigning_has_settled"),
+    ),
+    Plant(
+        35,
         "the opponent's value decides who resigns",
         "actors/rollout.py",
         "plan.value[i, to_play[i]] < self._resign_below",

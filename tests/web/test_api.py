@@ -131,8 +131,8 @@ def test_a_lost_game_is_brought_back_by_its_seed_and_moves():
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "said"),
     [
-        ("GET", "/api/games", None, 405, "use POST"),
-        ("PUT", "/api/games", {}, 405, "use POST"),
+        ("DELETE", "/api/games", None, 405, "use GET, POST"),
+        ("PUT", "/api/games", {}, 405, "use GET, POST"),
         ("GET", "/api/nothing", None, 404, "nothing at this address"),
         ("GET", "/api/games/none", None, 404, "no such game"),
         ("POST", "/api/games/none/move", {"action": 0, "ply": 0}, 404, "no such game"),
@@ -215,3 +215,4 @@ def test_the_first_game_has_the_seed_of_the_command_and_all_say_what_that_asked_
     assert (first["seed"], second["seed"]) == (3, 7) and first["asked"] == second["asked"] == "side 2"
     chosen = Api(Tables(session, seed=3)).answer("POST", "/api/games", {"seed": 5})
     assert chosen["seed"] == 5
+    assert asked.answer("GET", "/api/games") == {"asked": "side 2"} and len(asked.tables) == 2

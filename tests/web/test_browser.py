@@ -259,14 +259,16 @@ def test_a_server_that_goes_away_is_said_and_the_game_goes_on_when_it_is_back(op
 def test_a_server_that_is_started_for_something_else_begins_a_new_game(open_page):
     page, serving = open_page()
     page.play('[data-cell="1,1"]')
-    for reload in (True, False):
+    for returns in ("reload", "click", "look"):
         serving.stop()
-        serving.start(asked=f"side 2, {reload}", seat=1, simulations=5)
-        if reload:
+        serving.start(asked=f"side 2, {returns}", seat=1, simulations=5)
+        if returns == "reload":
             page.driver.refresh()
-        else:
+        elif returns == "click":
             page.click("#back")
-            page.until("it is said", "document.querySelector('#banner').innerText.includes('this is a new game')")
+        else:
+            page.script("document.dispatchEvent(new Event('visibilitychange'))")
+        page.until("it is said", "document.querySelector('#banner').innerText.includes('this is a new game')")
         page.idle()
         assert len(page.all("#moves .played")) == 1  # the agent's first
         assert page.script("document.querySelector('#seat').value") == "1"

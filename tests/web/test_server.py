@@ -96,7 +96,7 @@ def test_a_game_is_played_over_http(server):
         ("GET", "/%2e%2e/%2e%2e/etc/passwd", None, {}, 404),
         ("GET", "/..%5c..%5cserver.py", None, {}, 404),
         ("GET", "/app.js/../../server.py", None, {}, 404),
-        ("GET", "/api/games", None, {}, 405),
+        ("DELETE", "/api/games", None, {}, 405),
         ("POST", "/", "{}", JSON, 405),
         ("PUT", "/api/games", None, {}, 405),
         ("DELETE", "/app.js", None, {}, 405),

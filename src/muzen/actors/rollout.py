@@ -154,7 +154,7 @@ class Rollout:
         size = len(self.envs)
         observation, legal, to_play = self.observation, self.legal, self.to_play
         reward = np.zeros((size, self.spec.players), np.float32)
-        terminated, truncated, final = (np.zeros(size, bool) for _ in range(3))
+        terminated, truncated, final, settled = (np.zeros(size, bool) for _ in range(4))
         action, value = np.zeros(size, np.int32), plan.value
         episode = np.array([self._number(i) for i in range(size)])
         ended: list[Ended] = []
@@ -165,6 +165,7 @@ class Rollout:
                 if self._resigned[i] >= 0:
                     value = value.copy() if value is plan.value else value
                     value[i] = self._lost_by(self._resigned[i])
+                    settled[i] = True
                 self._now[i] = self._reset(i)
                 continue
             action[i] = plan.action[i]
@@ -189,7 +190,18 @@ class Rollout:
                 total, length = self._return[i].copy(), len(self._actions[i])
                 ended.append(Ended(int(episode[i]), total, length, now.terminated, *told))
         rows = Rows(
-            observation, action, reward, terminated, truncated, final, to_play, legal, plan.policy, value, episode
+            observation,
+            action,
+            reward,
+            terminated,
+            truncated,
+            final,
+            to_play,
+            legal,
+            plan.policy,
+            value,
+            episode,
+            settled,
         )
         return rows, steps, ended
 

@@ -11,6 +11,7 @@ from muzen.envs.make import (
     nearest_names,
     open_env,
     past_actions_refused,
+    raised,
     require_alike,
     spec_of,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "one_hot_past",
     "open_env",
     "past_actions_refused",
+    "raised",
     "require_alike",
     "spec_of",
 ]

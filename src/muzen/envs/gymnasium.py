@@ -78,7 +78,7 @@ class GymnasiumEnvironment:
         raw, info = self._reset(seed)
         self._past.clear()
         observation = self._observation(raw)
-        return TimeStep(observation, np.zeros(1, np.float32), False, False, 0, self._legal(info, ended=False))
+        return TimeStep(observation, np.zeros(1, np.float32), False, False, 0, self._legal(info))
 
     def step(self, action: int) -> TimeStep:
         """Takes action 0..A-1 and says what it caused; `truncated` is false where the episode also terminated.
@@ -106,7 +106,12 @@ class GymnasiumEnvironment:
         truncated = bool(truncated) and not terminated
         self._ended = terminated or truncated
         return TimeStep(
-            self._observation(raw), self._reward(reward), terminated, truncated, 0, self._legal(info, self._ended)
+            self._observation(raw),
+            self._reward(reward),
+            terminated,
+            truncated,
+            0,
+            self._legal(info, terminated, truncated),
         )
 
     def render(self) -> Any:
@@ -192,13 +197,13 @@ class GymnasiumEnvironment:
             )
         return reward
 
-    def _legal(self, info: Any, ended: bool) -> np.ndarray:
+    def _legal(self, info: Any, terminated: bool = False, truncated: bool = False) -> np.ndarray:
         mask = None
         if self._mask_method is not None:
             mask = self._mask_method()
         elif isinstance(info, dict):
             mask = info.get("action_mask")
-        if mask is None or ended:
+        if mask is None or terminated:
             return self._all_legal
         legal = np.array(mask, bool).reshape(-1)
         if legal.shape[0] != len(self._actions):
@@ -206,6 +211,8 @@ class GymnasiumEnvironment:
                 f"{self.name}: the mask of legal actions {self._when()} has {legal.shape[0]} entries for "
                 f"{len(self._actions)} actions; give one per action, true where legal"
             )
+        if truncated and not legal.any():
+            return self._all_legal  # it would have gone on, but nobody says how
         if not legal.any():
             raise EnvError(
                 f"{self.name}: no action is legal {self._when()}, but the episode goes on; "

@@ -127,8 +127,14 @@ def begin_warm(run: Experiment, folder: Path) -> None:
             if theirs[name] != value:
                 raise ConfigError(
                     f"{section}.{name}: {value}, but the weights of {folder} were learned with {theirs[name]}; "
-                    f"use that, or begin without a warm start"
+                    "use that, or begin without a warm start"
                 )
+    theirs, ours = opened.config.learn.discount, run.config.learn.discount
+    if theirs != ours and run.spec.largest_return is None and run.config.value.limit == 0:
+        raise ConfigError(
+            f"learn.discount: {ours}, but the values of {folder} reach as far as its {theirs} lets them; "
+            "use that, or begin without a warm start"
+        )
     saved = Checkpoint(folder).load()
     model = restore_model(run.learner.average, saved.arrays, folder)
     model = eqx.tree_at(lambda m: m.gamma, model, run.learner.average.gamma)  # a setting, and not learned
@@ -184,8 +190,8 @@ def _restore_arrays(tree: Any, arrays: dict[str, np.ndarray], prefix: str, folde
                 )
             raise RunDamagedError(
                 f"{folder}: array {name} is {found}, the network wants {leaf.shape}. The run was trained with another "
-                "network or other observations: pass the same network= and encodings; its config.json names network.* "
-                "(past_actions too) and learn.reconstruction_weight, its run.json the Muzen version"
+                "network or other observations: pass the same network= (--network-from) and encodings; its config.json "
+                "names network.* (past_actions too) and learn.reconstruction_weight, its run.json the Muzen version"
             )
         return jnp.asarray(stored, leaf.dtype)
 

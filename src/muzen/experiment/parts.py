@@ -14,8 +14,8 @@ from jax.sharding import Mesh
 from muzen.agent import Agent, Planner
 from muzen.config import ActConfig, Config, LearnConfig, SearchConfig
 from muzen.devices import worth_dividing
-from muzen.envs import OpenSpielSimulator
-from muzen.errors import ConfigError, EnvError
+from muzen.envs import OpenSpielSimulator, raised
+from muzen.errors import ConfigError, EnvError, MuzenError
 from muzen.maths.supports import CategoricalEncoding, make_encoding
 from muzen.networks import Network, NetworkModel, check_network, is_convolutional, make_network, require_encoding
 from muzen.replay import Statistics
@@ -44,12 +44,18 @@ def make_simulator(config: SearchConfig, env_id: str) -> Simulator | None:
     return simulator
 
 
-def require_resignation(config: ActConfig, spec: EnvSpec) -> None:
+def require_resignation(config: ActConfig, spec: EnvSpec, bootstrap: str) -> None:
     """Refuse resigning where nothing says who has won then.
 
     Raises:
-      ConfigError: not a zero-sum game of two players with a known largest return.
+      ConfigError: not a zero-sum game of two players with a known largest return, or values bootstrap from a network,
+        which does not know who resigned.
     """
+    if config.resign_below < 0 and bootstrap != "search":
+        raise ConfigError(
+            f"act.resign_below: {config.resign_below:g}, with learn.bootstrap {bootstrap}: only the stored value "
+            "tells that a game was resigned; use learn.bootstrap search, or 0"
+        )
     if config.resign_below < 0 and not (spec.players == 2 and spec.zero_sum and spec.largest_return is not None):
         raise ConfigError(
             f"act.resign_below: {config.resign_below:g}, but {spec.id} is no zero-sum game of two players; use 0"
@@ -132,7 +138,12 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
             reconstruct=learned and config.learn.reconstruction_weight > 0,
         )
     elif isinstance(network, type) or (callable(network) and not hasattr(network, "dynamics")):
-        network = network(spec, key)
+        try:
+            network = network(spec, key)
+        except MuzenError:
+            raise
+        except Exception as error:  # the user's code: anything may come out of it
+            raise ConfigError(f"network: making it failed: {raised(error)}") from error
     model = NetworkModel(
         cast(Network, network),
         value,

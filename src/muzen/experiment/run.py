@@ -52,6 +52,8 @@ REPORT_STEPS = 500
 SPREAD_RATE = 0.1
 # The same in the running share of the value targets' variance that the value explains.
 EXPLAINED_RATE = 0.1
+# Value targets that spread over less than this share of the least spread tell nothing apart.
+LEAST_TOLD = 1e-3
 # Scale of the noise of moves that are not sampled: enough to keep a rule's root noise on, too little to choose by.
 GREEDY = 1e-4
 # Episodes in the running mean of returns.
@@ -65,7 +67,7 @@ class Experiment:
 
     Args:
       config: every setting.
-      folder: the run folder, already created.
+      folder: the run folder, made by the time that `run` is called.
       make_env: makes one environment.
       network, value_encoding, reward_encoding: the user's own, or None.
       callbacks: told what happens.
@@ -97,7 +99,7 @@ class Experiment:
             resign_never=config.act.resign_never,
         )
         self.spec = self.rollout.spec
-        require_resignation(config.act, self.spec)
+        require_resignation(config.act, self.spec, config.learn.bootstrap)
         self.symmetries = getattr(self.rollout.envs[0], "symmetries", ())
         self.opponents = opponents(config.evaluate.opponents, config.env_id)
         self.planner = make_planner(config.search, self.spec, config.search.simulations, mesh=self.mesh)
@@ -407,7 +409,10 @@ class Experiment:
         spread = float(values["value_spread"].mean())
         self.value_spread += SPREAD_RATE * (spread - self.value_spread) if self.value_spread else spread
         self.value_spread = max(self.value_spread, self.least_spread)
-        self.value_explained += EXPLAINED_RATE * (float(values["value_explained"].mean()) - self.value_explained)
+        # Where all targets are one and the same, as before the first reward, there is nothing to explain.
+        told = spread > LEAST_TOLD * self.least_spread
+        explained = float(values["value_explained"].mean()) if told else 0.0
+        self.value_explained += EXPLAINED_RATE * (explained - self.value_explained)
 
     def _explain(self, name: str, values: dict[str, np.ndarray]) -> str:
         terms = [n for n, x in values.items() if n.endswith("_loss") and not np.isfinite(x).all()]

@@ -18,6 +18,7 @@ MOST_CHUNKS = 1024
 TERMINATED = 1  # the row's action ended the episode by the task's rule
 TRUNCATED = 2  # the episode was cut off after the row's action
 FINAL = 4  # the row holds only an episode's last observation; TERMINATED and TRUNCATED say how the episode ended
+SETTLED = 8  # the value of a final row is known, and no search's
 
 
 # places in Lanes.counts and Lanes.range
@@ -31,7 +32,7 @@ class Columns(NamedTuple):
     observation: np.ndarray  # [R, bytes] uint8, o_t as raw bytes
     action: np.ndarray  # [R] int32 a_t
     reward: np.ndarray  # [R, P] float32 r_{t+1}
-    flags: np.ndarray  # [R] uint8, of TERMINATED, TRUNCATED and FINAL
+    flags: np.ndarray  # [R] uint8, of TERMINATED, TRUNCATED, FINAL and SETTLED
     to_play: np.ndarray  # [R] int8
     legal: np.ndarray  # [R, A] bool; [R, 0] where every action is always legal
     episode: np.ndarray  # [R] int64
@@ -76,6 +77,7 @@ class Rows(NamedTuple):
     policy: np.ndarray | None = None  # [M, A] search policy; all 0, or None, where there was no search
     value: np.ndarray | None = None  # [M, P] search value; NaN, or None, where there was no search
     episode: np.ndarray | None = None  # [M] number of the episode
+    settled: np.ndarray | None = None  # [M] bool, true where the value of a final row is known: no search replaces it
 
 
 def empty_columns(spec: EnvSpec, rows: int) -> Columns:
@@ -163,10 +165,12 @@ def checked_columns(spec: EnvSpec, size: int, rows: Rows | Any) -> Columns:
     if observation.shape != (size, *spec.observation_shape):
         raise ValueError(f"observation: shape {observation.shape}, expected {(size, *spec.observation_shape)}")
     final = np.asarray(rows.final, bool)
+    settled = np.zeros(size, bool) if rows.settled is None else np.asarray(rows.settled, bool)
     flags = (
         TERMINATED * np.asarray(rows.terminated, np.uint8)
         + TRUNCATED * np.asarray(rows.truncated, np.uint8)
         + FINAL * final.astype(np.uint8)
+        + SETTLED * (settled & final).astype(np.uint8)
     ).astype(np.uint8)
     action = np.where(final, 0, np.asarray(rows.action, np.int32)).astype(np.int32)
     if size and not 0 <= action.min() <= action.max() < spec.num_actions:

@@ -13,6 +13,7 @@ from muzen.replay.columns import (
     MAX_REWARD,
     MAX_WEIGHT,
     MIN_RETURN,
+    SETTLED,
     STEPS,
     TERMINATED,
     TRUNCATED,
@@ -58,7 +59,8 @@ def add_rows(store: Store, lane: np.ndarray, new: Columns) -> int:
         copy_row(rows.observation[row], new.observation, m)
         rows.action[row] = new.action[m]
         copy_row(rows.reward[row], new.reward, m)
-        rows.flags[row] = FINAL | (rows.flags[before] & (TERMINATED | TRUNCATED)) if final else new.flags[m]
+        kept = new.flags[m] & (FINAL | SETTLED)
+        rows.flags[row] = kept | (rows.flags[before] & (TERMINATED | TRUNCATED)) if final else new.flags[m]
         rows.to_play[row] = new.to_play[m]
         copy_row(rows.legal[row], new.legal, m)
         rows.episode[row] = new.episode[m]
@@ -198,7 +200,7 @@ def first_of_episode(store: Store, index: np.ndarray) -> np.ndarray:
 def sweep(store: Store, index: np.ndarray) -> int:
     """Fill `index` with the ids that follow the cursor, oldest row first and from the oldest again at the end.
 
-    Skips final rows of terminated episodes: nothing ever asks for their policy or value.
+    Skips final rows whose value is known, and those of terminated episodes, whose policy and value nothing asks for.
 
     Returns:
       Ids filled in: all, or 0 where there is none to visit.
@@ -215,7 +217,8 @@ def sweep(store: Store, index: np.ndarray) -> int:
         if cursor < oldest * count or cursor >= newest * count:
             cursor = oldest * count
         row = place_of(lanes.head, capacity, cursor)
-        if row >= 0 and rows.flags[row] & (FINAL | TERMINATED) != (FINAL | TERMINATED):
+        done = row < 0 or rows.flags[row] & SETTLED or rows.flags[row] & (FINAL | TERMINATED) == (FINAL | TERMINATED)
+        if not done:
             index[filled] = cursor
             filled, idle = filled + 1, np.int64(0)
         else:

@@ -8,7 +8,7 @@ tensorboard/      the same rows as event files
 checkpoint/       weights, counters and replay; see `checkpoint.py`
 evaluation.json   the evaluation at the end of training
 weights/          of a game, the weights at each point of its learning curve
-games/            records of games, of arenas and of play; see `games.py`
+games/            records of games: of that evaluation, of arenas and of play; see `games.py`
 """
 
 from __future__ import annotations

@@ -101,14 +101,20 @@ def new_games_file(folder: Path | str, name: str, first: int = 1) -> Path:
         path = Path(folder) / f"{name}-{number}{SUFFIX}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "x", encoding="utf-8", newline="\n") as file:
-                file.write(_HEAD)
-            return path
+            file = open(path, "x", encoding="utf-8", newline="\n")  # noqa: SIM115 - one that is there is no error
         except FileExistsError as error:
             if not path.exists():  # the folder is a file
                 raise storage_error(path, error) from error
+            continue
         except OSError as error:
             raise storage_error(path, error) from error
+        try:
+            with file:
+                file.write(_HEAD)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise storage_error(path, error) from error
+        return path
     raise AssertionError("numbers do not end")
 
 

@@ -2,6 +2,7 @@
 
 GET  /api/games/ID                 the game
 GET  /api/games/ID/positions/PLY   one position of it, and what the agent thinks there
+GET  /api/games                    {asked}: what the server was started for, see `serve`
 POST /api/games                    a new game: {seat, simulations, seed, moves}, all optional
 POST /api/games/ID/move            {action, ply}
 POST /api/games/ID/reply           {ply}: the agent's move
@@ -25,7 +26,7 @@ from muzen.web.tables import Table, Tables
 
 _MOST_MOVES = 20_000
 _ROUTES = [
-    (re.compile(r"/api/games"), {"POST": "new"}),
+    (re.compile(r"/api/games"), {"GET": "about", "POST": "new"}),
     (re.compile(r"/api/games/(?P<id>[\w-]{1,64})"), {"GET": "show"}),
     (re.compile(r"/api/games/(?P<id>[\w-]{1,64})/positions/(?P<ply>\d{1,9})"), {"GET": "position"}),
     *(
@@ -79,6 +80,9 @@ class Api:
             except MuzenError as error:
                 raise ApiError(400, type(error).__name__, str(error)) from error
         raise ApiError(404, "NotFound", "there is nothing at this address")
+
+    def _about(self, body: Any) -> dict[str, Any]:
+        return {"asked": self.tables.asked}
 
     def _new(self, body: Any) -> dict[str, Any]:
         given = _fields(body, {"seat": (int, type(None)), "simulations": int, "seed": int, "moves": list})

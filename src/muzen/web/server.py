@@ -270,7 +270,7 @@ def serve(
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            say("stopped; the page keeps an unfinished game until the server is back")
+            say("stopped; the page keeps an unfinished game until the server is back with the same flags")
     return 0
 
 

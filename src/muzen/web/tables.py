@@ -46,7 +46,7 @@ class Tables:
         clock: Callable[[], float] = time.monotonic,
     ):
         self._new_game, self._most, self._idle_s, self._clock = new_game, most, idle_s, clock
-        self._seed, self._asked = seed, asked
+        self._seed, self.asked = seed, asked
         self._tables: dict[str, Table] = {}
         self._lock = threading.Lock()
 
@@ -61,7 +61,7 @@ class Tables:
                 self._seed = None
         session = self._new_game(**options)
         session.restore(moves)
-        table = Table(secrets.token_urlsafe(9), session, self._asked)
+        table = Table(secrets.token_urlsafe(9), session, self.asked)
         with self._lock:
             self._drop_idle()
             while len(self._tables) >= self._most:

@@ -42,7 +42,7 @@ async function ask(method, path, body) {
 }
 
 function gone() {
-  say("The server does not answer. Your game is safe in this page: start “muzen play … --web” again at the same port, and it goes on.", "gone");
+  say("The server does not answer. Your game is safe in this page: start “muzen play … --web” again with the same flags, and it goes on.", "gone");
 }
 
 // One thing at a time; whatever is refused is said, and the game is drawn as the server has it.
@@ -69,21 +69,20 @@ async function recover(error, label, question) {
     await adopt(error.game);
     say("The game has moved on in another page.", "note");
   } else if (error.status === 404 && game) {
-    const lost = game.id;
+    const kept = game;
     await adopt(await goOn());
-    if (game.id !== lost && game.ply) say("The server had lost the game, and it was brought back. Please try again.", "note");
-    else say("The server was started anew for something else: this is a new game.", "note");
+    if (game.asked === kept.asked) say("The server had lost the game, and it was brought back. Please try again.", "note");
   } else {
     say(error.message, "error");
   }
 }
 
-// After the server was started anew: the same game, or a fresh one where the command line asked for something else.
+// After the server was started anew: the same game, or a fresh one where it was started for something else.
 async function goOn() {
-  const kept = game, fresh = await ask("POST", "", {});
-  if (kept.asked !== fresh.asked) return fresh;
-  game = kept;
-  return restore();
+  const { asked } = await ask("GET", "");
+  if (asked === game.asked) return restore();
+  say("The server was started anew for something else: this is a new game.", "note");
+  return ask("POST", "", {});
 }
 
 function restore() {
@@ -427,7 +426,7 @@ async function refresh() {
     if (state.ply !== seen.ply || state.seat !== seen.seat) { await adopt(state); follow(); }
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    if (error.status === 404) act("Bringing the game back …", restore);
+    if (error.status === 404) act("Bringing the game back …", goOn);
   }
 }
 document.addEventListener("visibilitychange", refresh);
