@@ -605,3 +605,49 @@ def test_a_run_knows_the_network_that_it_was_trained_with(tmp_path):
     assert muzen.evaluate(run.folder, episodes=1, network=narrow)["episodes"] == 1
     assert muzen.diagnose(run.folder, episodes=1, network=narrow).unroll is not None
     assert muzen.record(run.folder, max_steps=2, network=narrow).exists()
+
+
+class Moody(gymnasium.Env):
+    """Counts its steps; how many an episode has is nobody's seed's doing."""
+
+    observation_space = gymnasium.spaces.Box(0, 100, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    length = 10
+
+    def reset(self, *, seed=None, options=None):
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.full(1, self.t, np.float32), 1.0, self.t == self.length, False, {}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "turns"),
+    [(10, 5, 8), (10, 8, 8), (8, 10, 8), (10, 10, 8)],
+    ids=["ended earlier", "ends at the last action", "had ended there", "as before"],
+)
+def test_an_environment_that_does_not_repeat_itself_leaves_no_episode_of_two_halves(
+    tmp_path, monkeypatch, before, now, turns
+):
+    config = small("CartPole-v1", act__environments=2, act__random_steps=1000, env_steps=2000)
+    config = override(config, {"env_id": "python:here:Moody"})
+    folder = RunFolder.create(tmp_path / "run", config)
+    monkeypatch.setattr(Moody, "length", before)
+    first = Experiment(config, folder, lambda: make(Moody))
+    for _ in range(turns):
+        first.act()
+    first.checkpoint()
+    monkeypatch.setattr(Moody, "length", now)
+    again = Experiment(config, folder, lambda: make(Moody))
+    told = again.restore()
+    assert len(told) == (0 if before == now else 2) and all("cut off there" in line for line in told)
+    for _ in range(12):
+        again.act()
+    seen = again.replay.sample(1, 200, unroll_steps=3, n_step=1, discount=1.0)
+    steps = np.diff(seen.observation[0, :, :, 0], axis=1)
+    real = seen.observation_mask[0, :, 1:]
+    assert real.sum() > 100 and (steps[real] == 1).all()
+    first.close()
+    again.close()

@@ -113,7 +113,7 @@ def test_a_restored_rollout_goes_on_as_if_nothing_had_happened():
     first, second = Rollout(Counter, 2, seed=3), Rollout(Counter, 2, seed=3)
     for _ in range(LENGTH + 3):
         first.step(plan([0, 1]))
-    assert second.restore(first.state()) == []
+    assert second.restore(first.state()) == {}
     for _ in range(2 * LENGTH):
         a, b = first.step(plan([1, 0])), second.step(plan([1, 0]))
         for x, y in zip(a[0], b[0], strict=True):
@@ -172,7 +172,7 @@ def test_a_restored_rollout_finishes_the_opening_that_it_was_in():
     first = Rollout(Counter, 4, seed=3, random_openings=1.0, opening_moves=3)
     second = Rollout(Counter, 4, seed=3, random_openings=1.0, opening_moves=3)
     first.step(plan([1] * 4))
-    assert second.restore(first.state()) == []
+    assert second.restore(first.state()) == {}
     np.testing.assert_array_equal(first.moves, second.moves)
     for _ in range(LENGTH):
         np.testing.assert_array_equal(first.step(plan([1] * 4))[0].action, second.step(plan([1] * 4))[0].action)

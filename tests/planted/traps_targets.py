@@ -142,7 +142,7 @@ PLANTS = [
         "envs/gymnasium.py",
         "if mask is None or terminated:",
         "if mask is None or terminated or truncated:",
-        claim("envs/test_gymnasium.py", "test_a_mask_still_holds_where_time_is_up"),
+        claim("envs/test_gymnasium.py", "test_a_mask_still_holds_where_time_is_up[last0-2-legal0]"),
     ),
     Plant(
         16,

@@ -226,26 +226,26 @@ class Rollout:
             "hopeless": list(self._hopeless),
         }
 
-    def restore(self, state: dict[str, Any]) -> list[str]:
+    def restore(self, state: dict[str, Any]) -> dict[int, str]:
         """Replay the unfinished episodes from their seeds and actions.
 
         Returns:
-          One line for each environment that did not follow its own seed (it ended early); that
-          environment starts its next episode instead. The caller compares `observation` with what was stored.
+          What was wrong with each environment that did not follow its own seed: it ended early. The caller compares
+          `observation` with what was stored, and has those that differ `begin_anew`.
         """
         if len(state["episode"]) != len(self.envs):
             raise EnvError(
                 f"act.environments: the run has {len(state['episode'])}, asked for {len(self.envs)}; "
                 "resume with the same number"
             )
-        broken, nobody = [], [-1] * len(self.envs)  # runs from before there was resigning say nothing of it
+        nobody = [-1] * len(self.envs)  # runs from before there was resigning say nothing of it
+        broken: dict[int, str] = {}
         for i, (episode, actions) in enumerate(zip(state["episode"], state["actions"], strict=True)):
             self._episode[i] = episode - 1
             self._now[i] = self._reset(i)
             for t, action in enumerate(actions):
                 if self._now[i].terminated or self._now[i].truncated:
-                    broken.append(f"environment {i} ended after {t} of {len(actions)} stored actions")
-                    self._now[i] = self._reset(i)
+                    broken[i] = f"environment {i} ended after {t} of {len(actions)} stored actions"
                     break
                 self._now[i] = self.envs[i].step(action)
                 self._actions[i].append(action)
@@ -256,6 +256,15 @@ class Rollout:
                 self._now[i] = self._now[i]._replace(truncated=True)
                 self._return[i] += self._lost_by(self._resigned[i])
         return broken
+
+    def begin_anew(self, i: int) -> None:
+        """Leave environment i's episode for its next one."""
+        self._now[i] = self._reset(i)
+
+    @property
+    def over(self) -> np.ndarray:
+        """[E] true where an episode has ended, and only its final row is missing."""
+        return np.array([now.terminated or now.truncated for now in self._now])
 
     def close(self) -> None:
         """Close every environment."""

@@ -101,10 +101,14 @@ def restore(run: Experiment) -> list[str]:
     run.drawn = saved.arrays["rollout/drawn"]
     run.noisy = saved.arrays.get("rollout/noisy", run.noisy)  # not kept by runs from before there were spells
     stored = saved.arrays["rollout/observation"]
-    differs = np.flatnonzero((run.rollout.observation != stored).reshape(len(stored), -1).any(1))
-    broken += [f"environment {i} shows another observation than it did" for i in differs]
+    shows = (run.rollout.observation != stored).reshape(len(stored), -1).any(1)
+    for i in np.flatnonzero(shows | (run.rollout.over != run.replay.awaits_final())):
+        broken.setdefault(int(i), f"environment {i} shows another observation than it did, or ended otherwise")
+    for i in broken:  # what it does now is not what replay has of its episode
+        run.replay.cut_off(i, stored[i])
+        run.rollout.begin_anew(i)
     run.metrics.truncate(run.env_steps)
-    return broken
+    return [f"{line}; its episode is cut off there" for line in broken.values()]
 
 
 def _restore_normaliser(run: Experiment, saved: Any) -> None:

@@ -16,7 +16,7 @@ from muzen.config import ReplayConfig
 from muzen.maths.priorities import MIN_PRIORITY, importance_weights
 from muzen.replay import columns, kernels
 from muzen.replay.chunks import ChunkFiles, load_rows
-from muzen.replay.columns import FINAL, TERMINATED, Rows, bytes_per_row, checked_columns, empty_store
+from muzen.replay.columns import FINAL, TERMINATED, TRUNCATED, Rows, bytes_per_row, checked_columns, empty_store
 from muzen.replay.windows import Batch, blank, move_to_ends, observation_view, windows
 from muzen.types import EnvSpec
 
@@ -80,6 +80,33 @@ class Replay:
                 else "has a final row but no ended episode"
             )
             raise ValueError(f"rows[{m}]: lane {lane[m]} {what}")
+
+    def awaits_final(self) -> np.ndarray:
+        """[lanes] true where an episode has ended, and only its final row is missing."""
+        flags = self._store.rows.flags[self._newest()]
+        return (self._store.lanes.head > 0) & (flags & FINAL == 0) & (flags & (TERMINATED | TRUNCATED) != 0)
+
+    def cut_off(self, lane: int, observation: np.ndarray) -> None:
+        """End a lane's unfinished episode as one that was cut off and showed `observation` [...] last, if there is one.
+
+        For an episode that cannot go on: what follows it in the lane would be taken for its own.
+        """
+        store, place = self._store, self._newest()[lane]
+        if store.lanes.head[lane] == 0 or store.rows.flags[place] & FINAL:
+            return
+        if not self.awaits_final()[lane]:
+            store.rows.flags[place] |= TRUNCATED
+            kernels.count_reward(store.lanes, lane, np.zeros(self.spec.players), True)
+        none, no = np.zeros(1, int), np.zeros(1, bool)
+        reward, legal = np.zeros((1, self.spec.players)), np.ones((1, self.spec.num_actions), bool)
+        self.add(
+            np.array([lane]),
+            Rows(observation[None], none, reward, no, no, ~no, none, legal, episode=store.rows.episode[[place]]),
+        )
+
+    def _newest(self) -> np.ndarray:
+        """[lanes] place of each lane's newest row; of an empty one, its last place."""
+        return np.arange(self.lanes) * self.capacity + (self._store.lanes.head - 1) % self.capacity
 
     def sample(
         self,
@@ -228,9 +255,7 @@ class Replay:
     @property
     def starts(self) -> int:
         """Rows that a window can start at: the steps stored, less each lane's newest row."""
-        newest = self._store.lanes.head - 1
-        place = np.arange(self.lanes) * self.capacity + newest % self.capacity
-        open_lanes = (newest >= 0) & (self._store.rows.flags[place] & FINAL == 0)
+        open_lanes = (self._store.lanes.head > 0) & (self._store.rows.flags[self._newest()] & FINAL == 0)
         return self.steps - int(open_lanes.sum())
 
     @property
