@@ -3,9 +3,10 @@
 A sweep walks the replay, least recently refreshed first, so one search serves every later sample of the
 position. (MuZero Reanalyse, arXiv:1911.08265 appendix H, searches at sampling time instead.)
 
-It keeps targets fresh only where it is faster than self-play, at more than one position for each environment step. At one, as boards have
-it, it follows self-play at a constant distance: every position is searched once more, soon after it was played, and
-never again. Below one it refreshes what is about to be evicted (docs/log.md, "A sweep that never comes round").
+It keeps targets fresh only where it is faster than self-play, at more than one position for each environment step.
+At one, as boards have it, it follows self-play at a constant distance: every position is searched once more, soon
+after it was played, and never again. Below one it refreshes what is about to be evicted (docs/log.md, "A sweep that
+never comes round").
 """
 
 from __future__ import annotations
