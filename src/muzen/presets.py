@@ -68,7 +68,10 @@ GAMES: dict[str, dict[str, Any]] = {
         "env_steps": 1_200_000,
         "learn.samples_per_step": 8.0,
         "network.width": 128,
-        # Outcomes then tell who plays better, as in Connect Four.
+        # Both as in Connect Four.
+        "search.simulations": 32,
+        "search.c_scale": 0.5,
+        # Outcomes then tell who plays better, as there.
         "act.sample_moves": 12,
         # What weaker players did teaches little: outcomes are the targets, and no search makes them fresh.
         "replay.max_steps": 150_000,
