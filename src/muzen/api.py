@@ -38,12 +38,22 @@ from muzen.experiment import (
 from muzen.presets import preset
 from muzen.profile import EVALUATION, breakdown
 from muzen.profile import FILE as PROFILE_FILE
-from muzen.runs import Checkpoint, GameRecord, RunFolder, Weights, games_folder, read_json, read_metrics, write_games
+from muzen.runs import (
+    EVALUATION_GAMES,
+    Checkpoint,
+    GameRecord,
+    RunFolder,
+    Weights,
+    games_folder,
+    read_json,
+    read_metrics,
+    write_games,
+)
 from muzen.types import Environment, EnvSpec
 
 # Where runs go when no folder is named, below the current directory.
 RUNS = Path("runs")
-EVALUATION_FILE, EVALUATION_GAMES = "evaluation.json", "evaluation.jsonl"
+EVALUATION_FILE = "evaluation.json"
 
 
 @dataclass(frozen=True)

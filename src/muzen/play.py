@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import secrets
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,9 @@ from muzen.notation import find_move, legal_text
 from muzen.runs import GameRecord, games_folder, new_games_file, write_games
 from muzen.runs.games import CHANCE
 from muzen.search.tree import Tree
-from muzen.types import SearchResult, TimeStep
+from muzen.types import EnvSpec, SearchResult, TimeStep
 
 MOST_SIMULATIONS = 10_000
-_keeping = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class GameSession:
         seed: int | None = None,
         run: Path | str | None = None,
     ):
-        self._env = _open_game(agent, game)
+        self._env = _open_game(agent.spec, game)
         self.name, self.players = self._env.name, self._env.spec.players
         self.reader = board_reader(self.name)
         self.run = run
@@ -389,10 +387,8 @@ class GameSession:
         """
         if self.run is None:
             raise PlayError("this game belongs to no run folder, so there is nowhere to keep it")
-        with _keeping:  # two games must not choose the same name
-            path = self.kept or new_games_file(games_folder(self.run), "play")
-            self.kept = write_games(path, [self.record()])
-            self.kept_moves = len(self.moves)
+        path = self.kept or new_games_file(games_folder(self.run), "play")
+        self.kept, self.kept_moves = write_games(path, [self.record()]), len(self.moves)
         return path
 
     # --- inside --------------------------------------------------------------------------------------------------
@@ -419,15 +415,14 @@ class GameSession:
         self._positions.append(Position(now, state, len(self.moves)))
 
 
-def _open_game(agent: Agent, game: str | None) -> OpenSpielEnvironment:
+def _open_game(spec: EnvSpec, game: str | None) -> OpenSpielEnvironment:
     """The agent's game, or a variant that looks the same to it."""
-    spec = agent.spec
     if not spec.id.startswith(PREFIX):
         raise EnvError(
             f"{spec.id}: is no game, so there is no one to play against; `muzen record DIR` shows how the agent does it"
         )
     env = OpenSpielEnvironment(game or spec.id)
-    require_alike(agent.spec, env.spec)
+    require_alike(spec, env.spec)
     return env
 
 

@@ -17,8 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from muzen.config import Config, flat
 from muzen.errors import ConfigError, RunDamagedError, RunNotFoundError, StorageError
-from muzen.runs import RunFolder, read_metrics
-from muzen.runs.folder import read_json
+from muzen.runs import RunFolder, read_json, read_metrics
 
 # Okabe and Ito's colours, told apart by colour-blind eyes too; yellow left out, it is lost on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444")

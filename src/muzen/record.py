@@ -71,8 +71,8 @@ def record(
     made = make(source, render_mode="rgb_array", past_actions=agent.spec.past_actions)
     try:
         require_alike(agent.spec, made.spec)
-        fps_own = getattr(getattr(made, "env", None), "metadata", None) or {}
-        speed = fps or min(MAX_FPS, int(fps_own.get("render_fps") or MAX_FPS))
+        metadata = getattr(getattr(made, "env", None), "metadata", None) or {}
+        speed = fps or min(MAX_FPS, int(metadata.get("render_fps") or MAX_FPS))
         images = (frame(m) for i in range(episodes) for m in moments(agent, made, seed, i, max_steps, speed))
         _write(images, path, speed)
     finally:

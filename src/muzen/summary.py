@@ -9,7 +9,7 @@ from rich.table import Table
 
 from muzen.profile import lines as profile_lines
 from muzen.progress import duration
-from muzen.runs import games_folder
+from muzen.runs import EVALUATION_GAMES, games_folder
 
 
 def returns(evaluation: dict[str, Any]) -> str:
@@ -51,7 +51,7 @@ def run_summary(run: Any, seconds: float) -> str:
         f"muzen resume {folder} --env-steps {2 * steps}": "train longer",
     }
     if "seats" in run.evaluation:
-        if (games := games_folder(folder) / "evaluation.jsonl").exists():
+        if (games := games_folder(folder) / EVALUATION_GAMES).exists():
             commands[f"muzen show {games}"] = "the games that it just played"
         commands[f"muzen arena {folder} --opponents random,mcts:100"] = "matches against opponents, rated"
     width = max(map(len, commands))

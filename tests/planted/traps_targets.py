@@ -123,8 +123,8 @@ PLANTS = [
         15,
         "a time limit bootstraps from the observation of the next reset",
         "actors/rollout.py",
-        "                self._now[i] = self._reset(i)\n                continue\n",
-        "                self._now[i] = self._reset(i)\n"
+        "                self.begin_anew(i)\n                continue\n",
+        "                self.begin_anew(i)\n"
         "                observation[i] = self._now[i].observation\n                continue\n",
         claim(ROLLOUT, "test_the_final_row_holds_the_last_observation_and_not_the_reset_one"),
     ),

@@ -166,7 +166,7 @@ class Rollout:
                     value = value.copy() if value is plan.value else value
                     value[i] = self._lost_by(self._resigned[i])
                     settled[i] = True
-                self._now[i] = self._reset(i)
+                self.begin_anew(i)
                 continue
             action[i] = plan.action[i]
             if (move := len(self._actions[i])) < len(self._openings[i]):
@@ -242,7 +242,7 @@ class Rollout:
         broken: dict[int, str] = {}
         for i, (episode, actions) in enumerate(zip(state["episode"], state["actions"], strict=True)):
             self._episode[i] = episode - 1
-            self._now[i] = self._reset(i)
+            self.begin_anew(i)
             for t, action in enumerate(actions):
                 if self._now[i].terminated or self._now[i].truncated:
                     broken[i] = f"environment {i} ended after {t} of {len(actions)} stored actions"

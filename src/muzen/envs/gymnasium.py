@@ -211,9 +211,9 @@ class GymnasiumEnvironment:
                 f"{self.name}: the mask of legal actions {self._when()} has {legal.shape[0]} entries for "
                 f"{len(self._actions)} actions; give one per action, true where legal"
             )
-        if truncated and not legal.any():
-            return self._all_legal  # it would have gone on, but nobody says how
         if not legal.any():
+            if truncated:
+                return self._all_legal  # it would have gone on, but nobody says how
             raise EnvError(
                 f"{self.name}: no action is legal {self._when()}, but the episode goes on; "
                 "end it (terminated=True) where nothing can be done"

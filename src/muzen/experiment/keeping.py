@@ -33,7 +33,6 @@ _COUNTERS = (
     "owed_updates",
     "seconds",
     "started",
-    "warm",
     "reward_low",
     "reward_high",
     "reward_square",
@@ -56,6 +55,7 @@ def save(run: Experiment) -> None:
     counters = {name: getattr(run, name) for name in _COUNTERS} | {"seconds": run.elapsed()}
     state = counters | {
         SPAN_FLOOR: run.span_floor(),
+        "warm": run.warm,
         "owed_positions": run.reanalyse.owed,
         "recent": list(run.recent),
         "wrongly_resigned": list(run.wrongly_resigned),
@@ -83,7 +83,8 @@ def restore(run: Experiment) -> list[str]:
     run.learner = devices.everywhere(learner, run.mesh)
     _restore_normaliser(run, saved)
     for name in _COUNTERS:
-        setattr(run, name, state.get(name, False) if name == "warm" else state[name])  # older runs do not say
+        setattr(run, name, state[name])
+    run.warm = state.get("warm", False)  # not kept by older runs
     if run.started:
         run.know_reward_units()
     run.window = {name: list(x) for name, x in state["window"].items()}

@@ -2,10 +2,19 @@
 
 from muzen.runs.checkpoint import Checkpoint, Saved, Weights
 from muzen.runs.folder import RunFolder, environment_facts, read_json
-from muzen.runs.games import GameRecord, append_games, games_folder, new_games_file, read_games, write_games
+from muzen.runs.games import (
+    EVALUATION_GAMES,
+    GameRecord,
+    append_games,
+    games_folder,
+    new_games_file,
+    read_games,
+    write_games,
+)
 from muzen.runs.metrics import Metrics, read_metrics
 
 __all__ = [
+    "EVALUATION_GAMES",
     "Checkpoint",
     "GameRecord",
     "Metrics",

@@ -13,7 +13,6 @@ The first line is the format's version, every other line a `GameRecord`. To repl
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import math
 from collections.abc import Iterable
@@ -25,6 +24,8 @@ from muzen.errors import RunDamagedError, RunNotFoundError, RunVersionError
 from muzen.files import storage_error, write_atomic
 
 GAMES_FOLDER, SUFFIX = "games", ".jsonl"
+# Those of the evaluation at the end of training.
+EVALUATION_GAMES = f"evaluation{SUFFIX}"
 GAMES_FORMAT = 1
 # Who makes a move of chance, as OpenSpiel numbers it.
 CHANCE = -1
@@ -97,7 +98,8 @@ def new_games_file(folder: Path | str, name: str, first: int = 1) -> Path:
     Raises:
       StorageError: it cannot be written.
     """
-    for number in itertools.count(first):
+    number = first
+    while True:
         path = Path(folder) / f"{name}-{number}{SUFFIX}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,6 +107,7 @@ def new_games_file(folder: Path | str, name: str, first: int = 1) -> Path:
         except FileExistsError as error:
             if not path.exists():  # the folder is a file
                 raise storage_error(path, error) from error
+            number += 1
             continue
         except OSError as error:
             raise storage_error(path, error) from error
@@ -115,7 +118,6 @@ def new_games_file(folder: Path | str, name: str, first: int = 1) -> Path:
             path.unlink(missing_ok=True)
             raise storage_error(path, error) from error
         return path
-    raise AssertionError("numbers do not end")
 
 
 def write_games(path: Path | str, records: Iterable[GameRecord]) -> Path:
