@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,18 @@ UNTAUGHT = {
     "evaluate.curve_points": 0,
     "checkpoint_minutes": 100.0,
 }
+
+
+COLUMNS_PAGE = Path(__file__).parent.parent / "docs" / "run_folder.md"
+
+
+def undocumented(rows: list[dict[str, float]]) -> set[str]:
+    """Columns of a metrics table that the page on run folders does not explain."""
+    told = COLUMNS_PAGE.read_text(encoding="utf-8").partition("## Columns")[2]
+    cells = [line.split("|")[1] for line in told.splitlines() if line.startswith("| `")]
+    names = set(re.findall(r"`(\w+)`", " ".join(cells)))
+    columns = {re.sub(r"_\d+$", "_0", re.sub("against_.*", "against_NAME", name)) for row in rows for name in row}
+    return columns - names
 
 
 def untaught(env_id: str, out: Path) -> Path:

@@ -17,7 +17,7 @@ import gymnasium
 import jax
 import numpy as np
 import pytest
-from small_runs import SMALL, UNTAUGHT, StopAt, assert_same_end, same, small, table, weights
+from small_runs import SMALL, UNTAUGHT, StopAt, assert_same_end, same, small, table, undocumented, weights
 
 import muzen
 from muzen import api
@@ -45,6 +45,11 @@ def test_a_finished_run_has_an_evaluation_and_uses_its_whole_budget(finished):
     assert result["env_id"] == "CartPole-v1" and result["episodes"] == 3 == len(result["returns"])
     assert 640 <= result["env_steps_trained"] < 640 + 4
     assert finished.metrics[-1]["env_steps"] == result["env_steps_trained"]
+
+
+def test_every_column_of_the_metrics_is_explained(finished):
+    assert len(finished.metrics[-1]) > 30 and not undocumented(finished.metrics)
+    assert undocumented([{"unheard_of": 1.0}]) == {"unheard_of"}
 
 
 def test_sampled_sequences_per_environment_step_are_as_configured(finished):

@@ -1,4 +1,4 @@
-"""The README is true: its Python runs, the names in its tables exist, its links lead somewhere."""
+"""The README and the page on run folders are true: their Python runs, names in tables exist, links lead somewhere."""
 
 import importlib
 import re
@@ -8,7 +8,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+PAGES = ("README.md", "docs/run_folder.md")
+BLOCKS = [
+    pytest.param(code, id=f"{page}-{number}")
+    for page in PAGES
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL))
+]
 
 # The same code with budgets that a test can afford: little to play, little to compile.
 SMALL = {
@@ -29,13 +34,12 @@ SMALLER = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_python_blocks_run(number, tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", BLOCKS)
+def test_python_blocks_run(code, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
-    code = BLOCKS[number]
     for wanted, instead in SMALLER:
         code = re.sub(wanted, instead, code)
-    exec(compile(code, f"README.md, Python block {number + 1}", "exec"), {"__name__": "readme"})
+    exec(compile(code, request.node.name, "exec"), {"__name__": "readme"})
 
 
 def test_every_name_in_the_equation_table_exists():

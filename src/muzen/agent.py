@@ -264,7 +264,8 @@ class Agent:
         state: Any = None,
         past: Sequence[int] | None = None,
     ) -> int:
-        """The greedy action, 0..A-1 (add the action space's `start` where it has one); arguments as `search`."""
+        """The greedy action, 0..A-1 (add the action space's `start` where it has one); arguments and errors as
+        `search`."""
         return int(np.asarray(self.search(observation, legal, to_play, state, past).action)[0])
 
     def _seen(self, observation: Any, past: Sequence[int] | None) -> np.ndarray:

@@ -122,6 +122,14 @@ def _default_folder(env_id: str, seed: int) -> Path:
 def configure(env: envs.EnvLike, *, config: Config | None = None, overrides: dict[str, Any] | None = None) -> Config:
     """The settings of a run: the environment's preset, or `config`, with overrides by dotted name on top.
 
+    Args:
+      env: as for `train`.
+      config: all settings; default: the environment's preset.
+      overrides: settings by dotted name, `{"search.simulations": 32}`.
+
+    Returns:
+      A `Config`, every field in its range.
+
     Raises:
       EnvError: the environment cannot be made.
       ConfigError: a field is unknown or out of range.
@@ -165,8 +173,16 @@ def train(
       profile: keep where the wall-clock went, in `Run.profile` and in the run folder's profile.json.
       overrides: settings by dotted name with `__` for the dot: `search__simulations=32`.
 
+    Returns:
+      The run. `stopped` is "finished" where it spent its budget, and there is an evaluation; otherwise what stopped it
+      (Ctrl-C, SIGTERM, a callback), and `resume` goes on from there.
+
     Raises:
-      MuzenError: see `muzen.errors`; nothing is left half-written.
+      ConfigError: a setting is unknown or out of range, or does not fit the environment or the warm start.
+      EnvError: the environment is unknown, cannot be made or cannot be learned yet.
+      RunExistsError, StorageError: the run folder is there already, or cannot be written.
+      NonFiniteLossError: a loss turned NaN; the last good checkpoint stays.
+      Whatever a callback, or an environment of the user's own, raises while it trains.
     """
     named = {"seed": seed, "env_steps": env_steps, "minutes": minutes}
     dotted = {name.replace("__", "."): value for name, value in overrides.items()}
@@ -211,8 +227,21 @@ def resume(
     type and thread count; where these or a version differ, callbacks are told, or else a warning says so). A larger
     `env_steps` or `minutes` continues a finished run; schedules that follow the budget then follow the new one.
 
+    Args:
+      folder: the run.
+      env: named again where it is the user's own code.
+      env_steps: the new budget in environment steps, those already taken included; default: the run's own.
+      minutes: the new budget in minutes of wall-clock, those already taken included; default: the run's own.
+      callbacks: told what happens, see `Callback`.
+      network, value_encoding, reward_encoding: named again if the run was trained with the user's own.
+
+    Returns:
+      The run, as of `train`.
+
     Raises:
       RunNotFoundError, RunDamagedError, RunVersionError: the folder cannot be used.
+      RunBusyError: another process trains in it.
+      ConfigError, EnvError, StorageError, NonFiniteLossError: as for `train`.
     """
     opened = RunFolder.open(Path(folder))
     budget = {name: v for name, v in {"env_steps": env_steps, "minutes": minutes}.items() if v is not None}
@@ -330,7 +359,8 @@ def load(
       step: environment step whose weights to load, of those kept in a game's weights/; default: the last checkpoint's.
 
     Raises:
-      RunNotFoundError, RunDamagedError, RunVersionError: the folder cannot be used.
+      RunNotFoundError, RunDamagedError, RunVersionError: the folder cannot be used, or has no weights of this step.
+      ConfigError: simulations is out of range, or the network or an encoding is not what the run was trained with.
     """
     opened = RunFolder.open(Path(folder))
     config = opened.config
@@ -385,8 +415,9 @@ def evaluate(
       network, value_encoding, reward_encoding: as for `load`, where a folder is given.
 
     Raises:
-      ConfigError: episodes, seed or simulations is out of range.
+      ConfigError: episodes, seed or simulations is out of range, or an agent is given and parts of it too.
       EnvError: the environment is not like the one that the agent was trained for.
+      RunNotFoundError, RunDamagedError, RunVersionError: the folder cannot be used.
     """
     _require_play(episodes, seed)
     own = {"network": network, "value_encoding": value_encoding, "reward_encoding": reward_encoding}
@@ -453,6 +484,8 @@ def diagnose(
 
     Raises:
       ConfigError: episodes or seed is out of range.
+      EnvError: the environment is not like the one that the agent was trained for.
+      RunNotFoundError, RunDamagedError, RunVersionError: the folder cannot be used.
     """
     _require_play(episodes, seed)
     agent = load(folder, **load_options)

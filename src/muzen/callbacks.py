@@ -6,7 +6,9 @@ from typing import Any
 
 
 class Callback:
-    """Does nothing. `run` is the `Experiment`: read its settings and counters, call `run.stop(reason)` to end it."""
+    """Does nothing. `run` is the `Experiment` at work: read its `config`, `env_steps`, `updates`, `episodes`,
+    `elapsed()` (seconds) and `folder.path`, take its `agent()`, call `run.stop(reason)` to end it. Change nothing else.
+    """
 
     def on_start(self, run: Any) -> None:
         """Before the first turn, and after a resume."""
@@ -27,4 +29,4 @@ class Callback:
         """An evaluation episode ended."""
 
     def on_end(self, run: Any, summary: dict[str, Any]) -> None:
-        """The run finished or stopped; `summary` has its evaluation, if there was one."""
+        """The run finished or stopped; `summary["run"]` is its `muzen.Run`, without an evaluation where it stopped."""

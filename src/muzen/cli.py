@@ -83,9 +83,9 @@ class Train(OwnParts, Config):
     env_id: Annotated[Positional[str], arg(metavar="ENV_ID")] = ""
     """A Gymnasium id such as CartPole-v1, a game such as openspiel:tic_tac_toe, or python:module:function."""
     seeds: str = ""
-    """Several seeds, one run after another: 0-4, or 0,3,7. Ends with a table and a plot; an earlier --out goes on."""
+    """Several seeds, one run after another: 0-4, or 0,3,7; then a table and a plot. Goes on with those in --out."""
     out: OptionalFolder = None
-    """Run folder, which must not exist yet. Default: runs/ENV_ID-seedN."""
+    """Run folder, which must not exist yet; with --seeds, of a folder for each. Default: runs/ENV_ID-seedN."""
     config: OptionalFile = None
     """Settings to start from, in a .json or .toml file; it needs to state only what differs."""
     warm_start: OptionalFolder = None

@@ -101,7 +101,8 @@ class EncodingConfig:
     bins: int = 41
     """Number of bins."""
     limit: float = 0.0
-    """Largest |x| the bins cover, in units of the root mean square reward; 0: from γ and the rewards seen."""
+    """Largest |x| the bins cover, in units of the root mean square reward, or of the most that a game says it pays;
+    0: from γ and the rewards seen."""
     hl_sigma: float = 0.75
     """HL-Gauss: standard deviation, in bins."""
 
@@ -229,14 +230,15 @@ class ActConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """The evaluation at the end of training, and `muzen evaluate`."""
+    """The evaluation at the end of training, and a game's learning curve; `muzen evaluate` has episodes and a seed of
+    its own."""
 
     episodes: int = 100
     """Greedy episodes at the end of training."""
     simulations: int = 0
     """Simulations per move; 0: as in self-play."""
     seed: int = 1_000_000
-    """First seed of the evaluation episodes."""
+    """Seed of the evaluation's and the curve's episodes."""
     max_steps: int = 27_000
     """Environment steps after which an evaluation episode is cut off, where the environment has no limit of its own."""
     curve_points: int = 20

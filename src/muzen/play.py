@@ -64,7 +64,7 @@ class GameSession:
 
     Raises:
       EnvError: the agent plays no game, or another one.
-      ConfigError: `seat`, `simulations` or `seed` is out of range.
+      ConfigError: `seat`, `simulations` (1 to 10,000) or `seed` is out of range.
     """
 
     def __init__(

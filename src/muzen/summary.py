@@ -44,7 +44,7 @@ def run_summary(run: Any, seconds: float) -> str:
         return f"{name}: stopped ({run.stopped}) after {duration(seconds)}\ngo on with: muzen resume {folder}"
     steps = run.evaluation["env_steps_trained"]
     commands = {
-        f"muzen evaluate {folder}": "play it again, on other episodes with --seed",
+        f"muzen evaluate {folder}": "play other episodes, others again with --seed",
         f"muzen plot {folder}": "its learning curve",
         f"muzen record {folder}": "watch an episode, with what the search thinks",
         f"muzen diagnose {folder}": "why it did or did not learn",

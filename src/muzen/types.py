@@ -91,9 +91,21 @@ class Environment(Protocol):
 
     spec: EnvSpec
 
-    def reset(self, seed: int) -> TimeStep: ...
-    def step(self, action: int) -> TimeStep: ...
-    def close(self) -> None: ...
+    def reset(self, seed: int) -> TimeStep:
+        """Begin an episode; one seed, 0 or more, gives one episode for the same actions."""
+        ...
+
+    def step(self, action: int) -> TimeStep:
+        """Take a legal action, 0..A-1, and give what follows; not after the episode's end.
+
+        Raises:
+          EnvError: the episode is over, the action is out of range, or the answer cannot be learned from.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds; more than once does no harm."""
+        ...
 
 
 class Prediction(NamedTuple):

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import shutil
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,9 +19,8 @@ SOURCE = REPOSITORY / "src" / "muzen"
 MOST_SECONDS = 900
 # Claims that search for real: their kernels must be compiled.
 SEARCHING = ("tests/search/", "tests/test_two_players.py")
-# Numba looks only at the file of a function, not at the files of those it calls: where one of these files is planted,
-# no kernel that was compiled before may be used. (Search looks at all of its files by itself.)
-INLINED = ("replay/", "maths/")
+# A plant here would have every loop of both folders compiled again: where nothing searches they run as Python.
+LOOPS = ("replay/", "maths/")
 # Each run of claims is a process of its own. Most of its start would be importing libraries: where processes can be
 # forked, one has imported them already, and nothing of Muzen.
 LIBRARIES = ["equinox", "gymnasium", "hypothesis", "jax", "matplotlib", "mctx", "numba", "optax", "pyspiel", "pytest"]
@@ -58,7 +56,7 @@ def groups(plants: Iterable[Plant]) -> dict[tuple[str, str], tuple[str, ...]]:
 class Bed:
     """A copy of the package to plant in, one run of claims at a time, with all that is compiled for it.
 
-    Programs are kept from run to run: JAX finds its own by their text, and Numba's see `INLINED`.
+    Programs are kept from run to run: JAX finds its own by their text, and Numba's by the text of their folders.
 
     Args:
       folder: an empty one, of this bed alone.
@@ -92,11 +90,8 @@ class Bed:
         try:
             copy.write_text(text, encoding="utf-8")
             _forget(copy)
-            if not file.startswith(INLINED):
-                return self._run(claims, path, True, self.folder / "numba")
-            searching = any(claim.startswith(SEARCHING) for claim in claims)
-            with tempfile.TemporaryDirectory(prefix="muzen-planted-") as fresh:
-                return self._run(claims, path, searching, Path(fresh))
+            compiled = not file.startswith(LOOPS) or any(claim.startswith(SEARCHING) for claim in claims)
+            return self._run(claims, path, compiled, self.folder / "numba")
         finally:
             shutil.copy2(own, copy)
             _forget(copy)

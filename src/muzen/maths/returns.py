@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from muzen.caches import kernel
 
 # Row t holds r_{t+1} and γ_{t+1}. Values are vectors over players: nothing here compares players or flips a sign.
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def n_step_return(reward, discount, start, n, last, out):
     """Discounted rewards of at most n rows from `start`, and where the rest of the return comes from.
 
@@ -47,7 +48,7 @@ def n_step_return(reward, discount, start, n, last, out):
     return product, row
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _n_step_value(reward, discount, bootstrap, n, out):
     for b in range(out.shape[0]):
         for t in range(out.shape[1]):
@@ -58,7 +59,7 @@ def _n_step_value(reward, discount, bootstrap, n, out):
                     out[b, t, p] += product * bootstrap[b, row - 1, p]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _lambda_return(reward, discount, bootstrap, lam, n, out):
     last = reward.shape[1] - 1
     for b in range(out.shape[0]):

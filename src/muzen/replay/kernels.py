@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from muzen.caches import kernel
 from muzen.replay.columns import (
     CURSOR,
     EPISODES,
@@ -28,14 +28,14 @@ from muzen.replay.sum_tree import tree_find, tree_set
 FINAL_EXPECTED, FINAL_UNEXPECTED = -1, -2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def copy_row(out: np.ndarray, rows: np.ndarray, row: int) -> None:
     """out[:] = rows[row], element by element: a slice would compile for two seconds, to say what shapes do not fit."""
     for d in range(out.shape[0]):
         out[d] = rows[row, d]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_rows(store: Store, lane: np.ndarray, new: Columns) -> int:
     """Append row m of `new` to `lane[m]`, in order.
 
@@ -82,7 +82,7 @@ def add_rows(store: Store, lane: np.ndarray, new: Columns) -> int:
     return lane.shape[0]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_reward(lanes: Lanes, i: int, reward: np.ndarray, ended: bool) -> None:
     """Bring the ranges of rewards and episode returns up to date with one step."""
     for p in range(reward.shape[0]):
@@ -97,13 +97,13 @@ def count_reward(lanes: Lanes, i: int, reward: np.ndarray, ended: bool) -> None:
         lanes.counts[EPISODES] += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def stored(head: int, capacity: int) -> int:
     """Rows that a lane holds."""
     return min(head, capacity)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def draw_uniform(store: Store, state: np.ndarray, index: np.ndarray) -> None:
     """Fill `index` with ids of starts, each equally likely: rows drawn, and drawn again where not a start.
 
@@ -124,7 +124,7 @@ def draw_uniform(store: Store, state: np.ndarray, index: np.ndarray) -> None:
         index[b] = sequence * lanes + i
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def draw_weighted(store: Store, state: np.ndarray, index: np.ndarray, probability: np.ndarray) -> None:
     """Fill `index` with ids of starts drawn in proportion to their weights, and `probability` with P(i)."""
     head, tree, capacity, inner = store.lanes.head, store.tree, store.capacity, store.inner
@@ -138,7 +138,7 @@ def draw_weighted(store: Store, state: np.ndarray, index: np.ndarray, probabilit
         probability[b] = tree[inner + row] / tree[0]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def place_of(head: np.ndarray, capacity: int, index: int) -> int:
     """Flat place of the row with this id; -1 if it was evicted or never added."""
     lanes = head.shape[0]
@@ -148,7 +148,7 @@ def place_of(head: np.ndarray, capacity: int, index: int) -> int:
     return i * capacity + sequence % capacity
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def set_weights(store: Store, index: np.ndarray, weight: np.ndarray) -> None:
     """Give each start in `index` its weight p^α; evicted rows and rows that are no starts are left alone."""
     rows, lanes, tree, dirty, capacity, inner, chunk = store
@@ -162,7 +162,7 @@ def set_weights(store: Store, index: np.ndarray, weight: np.ndarray) -> None:
         dirty[(sequence // chunk) % dirty.shape[0]] = True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def set_targets(store: Store, index: np.ndarray, policy: np.ndarray, value: np.ndarray) -> int:
     """Rewrite search policies and values; returns how many of the rows were still stored."""
     rows, head, dirty = store.rows, store.lanes.head, store.dirty
@@ -178,7 +178,7 @@ def set_targets(store: Store, index: np.ndarray, policy: np.ndarray, value: np.n
     return written
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def first_of_episode(store: Store, index: np.ndarray) -> np.ndarray:
     """[M] sequence number of the first row of the episode of each row; -1 where that, or the row, was evicted."""
     rows, lanes, capacity = store.rows, store.lanes, store.capacity
@@ -196,7 +196,7 @@ def first_of_episode(store: Store, index: np.ndarray) -> np.ndarray:
     return first
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sweep(store: Store, index: np.ndarray) -> int:
     """Fill `index` with the ids that follow the cursor, oldest row first and from the oldest again at the end.
 

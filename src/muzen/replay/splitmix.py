@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from muzen.caches import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def random_bits(state: np.ndarray) -> np.uint64:
     """SplitMix64: advance `state` [1] uint64 and return 64 random bits."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -16,13 +17,13 @@ def random_bits(state: np.ndarray) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def random_unit(state: np.ndarray) -> float:
     """A float64 in [0, 1)."""
     return np.float64(random_bits(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def random_below(state: np.ndarray, n: int) -> int:
     """An integer in [0, n)."""
     return int(random_unit(state) * n)

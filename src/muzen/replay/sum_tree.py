@@ -10,7 +10,8 @@ the same to the bit.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from muzen.caches import kernel
 
 ARITY = 16
 
@@ -30,7 +31,7 @@ def make_tree(leaves: int) -> np.ndarray:
     return np.zeros(tree_size(leaves))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def tree_sum(tree: np.ndarray, node: int) -> float:
     """The sum of the node's children, in order."""
     total = 0.0
@@ -40,7 +41,7 @@ def tree_sum(tree: np.ndarray, node: int) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def tree_set(tree: np.ndarray, inner: int, leaf: int, weight: float) -> None:
     """Give `leaf` the weight, and bring the sums above it up to date."""
     node = inner + leaf
@@ -50,14 +51,14 @@ def tree_set(tree: np.ndarray, inner: int, leaf: int, weight: float) -> None:
         tree[node] = tree_sum(tree, node)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def tree_rebuild(tree: np.ndarray, inner: int) -> None:
     """Recompute every inner node from the leaves."""
     for node in range(inner - 1, -1, -1):
         tree[node] = tree_sum(tree, node)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def tree_find(tree: np.ndarray, inner: int, point: float) -> int:
     """The leaf under `point` where leaves lie end to end in depth-first order, each as long as its weight.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from muzen.caches import kernel
 from muzen.maths.returns import n_step_return
 from muzen.replay.columns import FINAL, STEPS, TERMINATED, Store
 from muzen.replay.kernels import copy_row
@@ -54,14 +54,14 @@ class Batch(NamedTuple):
         return self.partial_return + self.bootstrap_discount[..., None] * self.bootstrap_value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def ring_place(base: int, slot: int, steps: int, capacity: int) -> int:
     """Flat place `steps` rows (fewer than a whole ring) after `slot` of the lane that begins at `base`."""
     later = slot + steps
     return base + (later if later < capacity else later - capacity)  # a division here would cost a third of the time
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def steps_to_end(flags: np.ndarray, base: int, slot: int, capacity: int, limit: int) -> int:
     """Rows from `slot` to its episode's final row, at most `limit`."""
     last = 0
@@ -70,7 +70,7 @@ def steps_to_end(flags: np.ndarray, base: int, slot: int, capacity: int, limit: 
     return last
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def move_to_ends(store: Store, state: np.ndarray, index: np.ndarray, share: float, steps: int) -> None:
     """Move a random share of the starts in `index` on to where a window of `steps` steps holds their episode's end.
 
@@ -90,7 +90,7 @@ def move_to_ends(store: Store, state: np.ndarray, index: np.ndarray, share: floa
             index[b] += max(0, last - 1 - random_below(state, steps)) * lanes
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cut_windows(
     store: Store,
     index: np.ndarray,

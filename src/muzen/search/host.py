@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numba as nb
 import numpy as np
 
+from muzen.caches import compile_cached, source_version
 from muzen.search import gumbel, loop, puct
-from muzen.search.cache import compile_cached, source_version
 from muzen.search.reuse import buffers_of
 from muzen.search.tree import ACTION, LEAF, NODE, PARENT, Buffers, Inputs, Leaf, Tree
 from muzen.types import HostModel, Prediction
@@ -59,7 +59,7 @@ def _functions(version: int) -> list[Any]:
 def _kernels() -> dict[str, Any]:
     # Without Numba's reference counts, which cost more than the kernels: they allocate nothing.
     decorator = functools.partial(nb.njit, error_model="numpy", nogil=True, _nrt=False)  # pyright: ignore[reportCallIssue]
-    return {f.__name__: compile_cached(decorator, f) for f in _functions(source_version())}
+    return {f.__name__: compile_cached(decorator, f) for f in _functions(source_version("search"))}
 
 
 def _array(x: Any, dtype: Any = np.float32) -> np.ndarray:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numba as nb
 import numpy as np
 
+from muzen.caches import compile_cached, source_version
 from muzen.errors import SearchError
-from muzen.search.cache import compile_cached, source_version
 from muzen.search.tree import NODE, RAW, REWARD, Tree, records
 from muzen.types import Prediction
 
@@ -173,7 +173,7 @@ def _functions(version: int) -> list[Any]:
 @functools.cache
 def _kernels() -> dict[str, Any]:
     decorator = functools.partial(nb.njit, error_model="numpy", nogil=True)
-    return {f.__name__: compile_cached(decorator, f) for f in _functions(source_version())}
+    return {f.__name__: compile_cached(decorator, f) for f in _functions(source_version("search"))}
 
 
 def check_tree(tree: Any, root: Prediction) -> None:

@@ -34,9 +34,9 @@ from llvmlite import ir
 from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
 from numba.extending import intrinsic
 
+from muzen.caches import compile_cached, source_version
 from muzen.machine import usable_cores
 from muzen.search import gumbel, loop, puct
-from muzen.search.cache import compile_cached, source_version
 from muzen.search.tree import ACTION, NODE, PARENT, WORDS, Buffers, Inputs, Leaf, compiled
 from muzen.types import Prediction
 
@@ -288,7 +288,7 @@ def register(name: str) -> None:
     """Compile or load one call and tell XLA of it, once per process, when a search first needs it."""
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    _kept[name] = call = compile_cached(_C_FUNCTION, _functions(source_version())[name])
+    _kept[name] = call = compile_cached(_C_FUNCTION, _functions(source_version("search"))[name])
     target = capsule(call.address, b"xla._CUSTOM_CALL_TARGET", None)
     jax.ffi.register_ffi_target(f"muzen_{name}", target, platform="cpu")
 
