@@ -1,9 +1,11 @@
 """The command line, with the training behind it replaced by a fake."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ from muzen.cli import _parse_seeds, main
 from muzen.config import Config, load_config, to_dict
 from muzen.errors import NonFiniteLossError, RunNotFoundError, UnknownEnvError
 from muzen.presets import preset
+from muzen.summary import run_summary
 
 EVALUATION = {
     "env_id": "CartPole-v1",
@@ -44,6 +47,10 @@ class FakeApi:
         return types.SimpleNamespace(
             folder=Path(folder), config=config, stopped=self.stopped, evaluation=evaluation, profile={}, seconds=0.0
         )
+
+    @staticmethod
+    def place(out, env_id, which):
+        return contextlib.nullcontext(out or Path("runs") / f"{env_id}-{which}")
 
     def run_in(self, folder, config):
         return self.there.get(folder.name)
@@ -85,6 +92,55 @@ def plots(monkeypatch):
     fake = types.SimpleNamespace(plot_runs=lambda folders, out: drawn.append((folders, out)) or out)
     monkeypatch.setitem(sys.modules, "muzen.plots", fake)
     return drawn
+
+
+def ended(**changes):
+    """The last lines about a run."""
+    config = Config("CartPole-v1", minutes=changes.pop("minutes", 0.0))
+    run = {"folder": Path("runs/one"), "config": config, "stopped": "finished", "evaluation": EVALUATION}
+    named = changes.pop("named", ())
+    return run_summary(types.SimpleNamespace(**run | {"profile": {}, "seconds": 0.0} | changes), 12.0, named)
+
+
+def test_a_run_that_the_clock_ended_is_trained_longer_by_the_clock():
+    assert "muzen resume runs/one --env-steps 20000" in ended()
+    assert "muzen resume runs/one --minutes 10 " in ended(minutes=5.0)
+
+
+def test_a_resumed_run_says_how_long_all_of_it_took():
+    assert "12 s of wall-clock\n" in ended() and "12 s of wall-clock in this sitting, 10 min 00 s" in ended(
+        seconds=600.0
+    )
+
+
+def test_the_next_commands_name_the_users_own_code_and_any_folder():
+    own = cli.Resume(Path("x"), network_from="python:mine:make").named("python:my_envs:make_maze")
+    text = ended(named=own, folder=Path("my runs/one"))
+    for command in ("evaluate", "record", "diagnose", "resume"):
+        line = next(line for line in text.splitlines() if line.startswith(f"  muzen {command}"))
+        words = shlex.split(line)
+        assert words[2] == str(Path("my runs/one"))
+        assert words[3:7] == ["--env", "python:my_envs:make_maze", "--network-from", "python:mine:make"]
+    assert cli.Resume(Path("x")).named("openspiel:tic_tac_toe") == cli.Resume(Path("x")).named(None) == []
+
+
+def test_a_file_alone_starts_no_code(api, tmp_path, capsys):
+    (tmp_path / "theirs.json").write_text('{"env_id": "python:os:abort"}')
+    assert main(["train", "--config", str(tmp_path / "theirs.json")]) == 2
+    said = words(capsys.readouterr().err)
+    assert "names python:os:abort, which is code" in said and "muzen train python:os:abort --config" in said
+    assert not api.calls
+
+
+def test_a_file_of_an_editor_that_marks_its_encoding_is_read(tmp_path):
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbf" + b"seed = 3\n")
+    assert load_config(tmp_path / "a.toml", base=Config("CartPole-v1")).seed == 3
+
+
+def test_help_goes_through_a_pipe_with_an_old_code_page():
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run([sys.executable, "-m", "muzen", "train", "--help"], env=environment, capture_output=True)
+    assert done.returncode == 0 and b"--search.simulations" in done.stdout and not done.stderr
 
 
 def words(text):
@@ -294,7 +350,8 @@ def test_a_reader_that_leaves_is_no_error():
 
 
 def test_seeds_go_on_where_an_earlier_call_stopped(api, plots, capsys, tmp_path):
-    before = types.SimpleNamespace(folder=Path("x"), config=Config("CartPole-v1"), stopped="finished", seconds=70.0)
+    before = types.SimpleNamespace(folder=Path("x"), config=Config("CartPole-v1"), stopped="finished", profile={})
+    before.seconds = 70.0
     done, begun = (types.SimpleNamespace(**vars(before), evaluation=found) for found in (EVALUATION, {}))
     api.there = {"seed0": done, "seed1": begun}
     assert main(["train", "CartPole-v1", "--seeds", "0-2", "--out", str(tmp_path)]) == 0

@@ -10,7 +10,7 @@ import pytest
 
 from muzen.agent import Agent
 from muzen.config import Config
-from muzen.diagnose import PATIENCE, Health, findings, play_for_diagnosis, unroll_against
+from muzen.diagnose import PATIENCE, Health, _return_that_followed, findings, play_for_diagnosis, unroll_against
 from muzen.types import EnvSpec, Prediction, TimeStep
 
 CONFIG = Config("CartPole-v1", env_steps=10_000)
@@ -176,3 +176,9 @@ def test_the_report_reads_as_a_table():
     lines = report(Model()).lines()
     assert lines[0].split()[0] == "k" and len(lines) == 1 + 4 + 1
     assert lines[-1].endswith("1.00")
+
+
+def test_what_a_time_limit_cut_off_is_worth_what_the_value_says():
+    reward = np.array([1.0, 1.0])
+    np.testing.assert_allclose(_return_that_followed(reward, 0.5, 0.0), [1.5, 1.0])
+    np.testing.assert_allclose(_return_that_followed(reward, 0.5, 4.0), [2.5, 3.0])

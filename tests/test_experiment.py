@@ -25,7 +25,15 @@ from muzen.actors import Plan
 from muzen.callbacks import Callback
 from muzen.config import Config, NetworkConfig, override
 from muzen.envs import make
-from muzen.errors import ConfigError, EnvError, NonFiniteLossError, RunDamagedError, RunExistsError, RunNotFoundError
+from muzen.errors import (
+    ConfigError,
+    EnvError,
+    NonFiniteLossError,
+    RunDamagedError,
+    RunExistsError,
+    RunNotFoundError,
+    StorageError,
+)
 from muzen.experiment import Experiment
 from muzen.learner import Report
 from muzen.networks import make_network
@@ -594,6 +602,78 @@ def test_a_run_that_was_resumed_for_longer_and_stopped_is_not_finished(finished,
     muzen.resume(tmp_path / "run", env_steps=10**6, callbacks=[StopAt(finished.metrics[-1]["env_steps"] + 4)])
     found = api.run_in(tmp_path / "run", small(env_steps=10**6))
     assert found is not None and not found.evaluation and not found.stopped
+
+
+@pytest.mark.parametrize("budget", [{"env_steps": 100}, {"env_steps": 10**6, "minutes": 1e-6}])
+def test_a_new_budget_that_is_spent_already_is_refused_and_changes_nothing(budget, finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    with pytest.raises(ConfigError, match=f"^{list(budget)[-1]}: .*in the end"):
+        muzen.resume(tmp_path / "run", **budget)
+    assert (tmp_path / "run" / "config.json").read_bytes() == (finished.folder / "config.json").read_bytes()
+
+
+def cart_pole():
+    return gymnasium.make("CartPole-v1")
+
+
+def test_settings_of_another_environment_do_not_rename_the_one_that_is_trained_on(tmp_path):
+    config = override(preset("CartPole-v1"), UNTAUGHT)
+    run = muzen.train(cart_pole, config=config, out=tmp_path / "run")
+    assert run.config.env_id == f"python:{__name__}:cart_pole"
+    with pytest.raises(EnvError, match="name it again"):
+        muzen.resume(run.folder, env_steps=40)
+    assert muzen.resume(run.folder, env="CartPole-v1", env_steps=40).stopped == "finished"
+    with pytest.raises(EnvError, match="name it again"):  # of code, though something else was played since
+        muzen.evaluate(run.folder, episodes=1)
+    with pytest.raises(EnvError, match="observation_shape"):
+        muzen.resume(run.folder, env="Acrobot-v1", env_steps=60)
+
+
+def test_a_place_of_our_choice_is_taken_at_once_and_given_up_where_nothing_comes_of_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with api.place(None, "openspiel:pig(players=3)", "seed0") as first, api.place(None, first.name, "x") as other:
+        with api.place(None, "openspiel:pig(players=3)", "seed0") as second:
+            assert first.is_dir() and second.is_dir() and second.name == f"{first.name}-2" and other != second
+        (first / "config.json").touch()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [first.name]
+    with pytest.raises(ConfigError):
+        muzen.train("CartPole-v1", search__simulations=0)
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(RunNotFoundError):
+        muzen.train("CartPole-v1", warm_start="nowhere")
+    assert not list(tmp_path.glob("b/*"))
+    (tmp_path / "b" / "runs").touch()
+    with pytest.raises(StorageError, match="runs"):
+        muzen.train("CartPole-v1")
+
+
+def test_a_budget_beyond_counting_is_no_limit(tmp_path):
+    config = override(preset("CartPole-v1"), UNTAUGHT | {"env_steps": 10**11})
+    run = muzen.train(
+        "CartPole-v1", config=config, out=tmp_path / "run", callbacks=[StopAt(0)], act__random_steps=10**6
+    )
+    assert run.stopped == "test"
+
+
+class Interrupts(Callback):
+    """Ctrl-C while the last report is written."""
+
+    def on_report(self, run, row):
+        if run.finished:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_in_the_last_turn_is_heard_and_the_run_evaluated_later(tmp_path):
+    config = override(preset("CartPole-v1"), UNTAUGHT)
+    run = muzen.train("CartPole-v1", config=config, out=tmp_path / "run", callbacks=[Interrupts()])
+    assert run.stopped == "SIGINT" and not run.evaluation
+    assert muzen.resume(run.folder).evaluation
+
+
+def test_episodes_that_ended_by_rule_are_counted_over_the_whole_run(finished):
+    counts = [row["terminations"] for row in finished.metrics]
+    assert counts == sorted(counts) and counts[-1] == finished.metrics[-1]["episodes"] > 5
 
 
 def test_a_run_knows_the_network_that_it_was_trained_with(tmp_path):

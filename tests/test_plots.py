@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from muzen.config import Config, SearchConfig
+from muzen.config import Config, SearchConfig, override
 from muzen.errors import ConfigError, RunDamagedError, RunNotFoundError, StorageError
 from muzen.plots import Curve, _draw_returns, draw, groups, plot_runs, read_run, run_folders
 from muzen.runs import Metrics, RunFolder
@@ -107,6 +107,27 @@ def test_groups_may_differ_at_the_top_of_the_settings():
     longer = curve(1)
     longer = dataclasses.replace(longer, config=dataclasses.replace(longer.config, env_steps=7))
     assert set(groups([curve(), longer])) == {"env_steps 50000", "env_steps 7"}
+
+
+def test_runs_that_learned_alike_are_one_group_whatever_they_were_run_on():
+    def changed(seed, **settings):
+        made = curve(seed)
+        return dataclasses.replace(made, config=override(made.config, settings))
+
+    curves = [changed(0), changed(1, devices=2), changed(2, checkpoint_minutes=3.0, minutes=9.0)]
+    curves.append(changed(3, **{"evaluate.episodes": 7}))
+    assert len(groups(curves)) == 1
+
+
+def test_the_evaluation_of_a_run_that_was_trained_on_since_is_left_out(tmp_path):
+    made = curve()
+    folder = RunFolder.create(tmp_path, made.config)
+    folder.write_json("evaluation.json", made.evaluation | {"env_steps_trained": 100})
+    metrics = Metrics(tmp_path)
+    metrics.write({"env_steps": 100})
+    assert read_run(tmp_path).evaluation["env_steps_trained"] == 100
+    metrics.write({"env_steps": 200})
+    assert not read_run(tmp_path).evaluation
 
 
 def test_run_folders_are_read_and_drawn(tmp_path):

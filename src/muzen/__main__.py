@@ -1,5 +1,6 @@
 """`python -m muzen` and the `muzen` command."""
 
+import io
 import sys
 
 
@@ -7,6 +8,9 @@ def main() -> None:
     """Run the command line and leave with its exit code."""
     from muzen import cli
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what an old code page cannot say becomes a question mark, no error
+            stream.reconfigure(errors="replace")
     sys.exit(cli.main(sys.argv[1:]))
 
 

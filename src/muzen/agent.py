@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any, Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,9 +21,16 @@ from muzen.errors import EnvError, SearchError
 from muzen.known_rules import KnownRules, kept_tree
 from muzen.search import search, xla
 from muzen.search.tree import Tree
-from muzen.types import Array, EnvSpec, Model, SearchResult, Simulator
+from muzen.static import Static, split
+from muzen.types import Array, EnvSpec, Model, Prediction, SearchResult, Simulator
 
 SearchPath = Literal["auto", "xla", "host"]
+
+
+@partial(jax.jit, static_argnums=0)
+def _initial(static: Static, arrays: list[Any], observation: Array, to_play: Array) -> Prediction:
+    """The roots of searches in a learned model."""
+    return static.join(arrays).initial(observation, to_play)
 
 
 class Planner:
@@ -58,7 +64,6 @@ class Planner:
         self.simulator, self.reuse_tree, self.mesh = simulator, reuse_tree, mesh
         # The last model asked for and its copy, on one device (False) and on all (True).
         self._copies: dict[bool, tuple[Any, Any]] = {}
-        self._initial = eqx.filter_jit(lambda model, observation, to_play: model.initial(observation, to_play))
 
     def divides(self, roots: int) -> bool:
         """Whether a search of so many roots is divided over the devices."""
@@ -114,14 +119,14 @@ class Planner:
         tree = None
         if self.simulator is None:
             observation, legal, to_play = devices.divided((np.asarray(observation), legal, to_play), mesh)
-            root = self._initial(searched, observation, to_play)
+            root = _initial(*split(searched), observation, to_play)
         else:
             if states is None or any(state is None for state in states):
                 raise SearchError("states: missing; a search with the game's own rules begins at TimeStep.state")
             searched = KnownRules(self.simulator, searched, getattr(model, "gamma", 1.0))
             root = searched.initial(states)
             tree = kept_tree(previous, states, self.simulator) if self.reuse_tree else None
-        rule = self.rule if span_floor is None else dataclasses.replace(self.rule, span_floor=jnp.float32(span_floor))
+        rule = self.rule if span_floor is None else dataclasses.replace(self.rule, span_floor=np.float32(span_floor))
         root = root._replace(legal=legal, to_play=to_play)
         found = search(
             searched,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +27,7 @@ from muzen.diagnose import (
     unroll_against,
     wins_at_hand,
 )
-from muzen.errors import ConfigError, EnvError, RunDamagedError, RunExistsError, RunNotFoundError
+from muzen.errors import ConfigError, EnvError, RunExistsError, RunNotFoundError
 from muzen.evaluate import evaluate as play_episodes
 from muzen.experiment import (
     SPAN_FLOOR,
@@ -34,7 +36,9 @@ from muzen.experiment import (
     make_agent,
     make_model,
     restore_model,
+    spec_from_dict,
 )
+from muzen.files import storage_error
 from muzen.presets import preset
 from muzen.profile import EVALUATION, breakdown
 from muzen.profile import FILE as PROFILE_FILE
@@ -49,7 +53,7 @@ from muzen.runs import (
     read_metrics,
     write_games,
 )
-from muzen.types import Environment, EnvSpec
+from muzen.types import Environment
 
 # Where runs go when no folder is named, below the current directory.
 RUNS = Path("runs")
@@ -108,22 +112,46 @@ def _maker_for(agent: Agent, env: envs.EnvLike | None) -> Callable[[], Environme
     return make
 
 
-def _default_folder(env_id: str, seed: int) -> Path:
-    """runs/NAME-seedN, or the first free runs/NAME-seedN-2, -3, ..."""
+@contextlib.contextmanager
+def place(out: str | os.PathLike | None, env_id: str, which: str) -> Iterator[Path]:
+    """Where something new is to lie: `out`, or else runs/NAME-WHICH, or the first free runs/NAME-WHICH-2, -3, ...
+
+    A folder of our own choice is made at once, so that nobody else gets it, and is gone again if it stays empty.
+
+    Raises:
+      StorageError: no folder can be made there.
+    """
+    if out is not None:
+        yield Path(out)
+        return
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in env_id)
-    path = first = RUNS / f"{name}-seed{seed}"
-    number = 2
-    while path.exists():
-        path = first.with_name(f"{first.name}-{number}")
-        number += 1
-    return path
+    names = itertools.chain([f"{name}-{which}"], (f"{name}-{which}-{n}" for n in itertools.count(2)))
+    try:
+        RUNS.mkdir(parents=True, exist_ok=True)
+        path = next(RUNS / name for name in names if _made(RUNS / name))
+    except OSError as error:
+        raise storage_error(RUNS, error) from error
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):  # not empty: something came of it
+            path.rmdir()
+            RUNS.rmdir()
+
+
+def _made(path: Path) -> bool:
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def configure(env: envs.EnvLike, *, config: Config | None = None, overrides: dict[str, Any] | None = None) -> Config:
     """The settings of a run: the environment's preset, or `config`, with overrides by dotted name on top.
 
     Args:
-      env: as for `train`.
+      env: as for `train`; its name stands in the settings, whatever `config` was made for.
       config: all settings; default: the environment's preset.
       overrides: settings by dotted name, `{"search.simulations": 32}`.
 
@@ -136,7 +164,7 @@ def configure(env: envs.EnvLike, *, config: Config | None = None, overrides: dic
     """
     if config is None:
         config = preset(envs.env_name(env), envs.spec_of(env))
-    return override(config, overrides or {})
+    return override(config, {**(overrides or {}), "env_id": envs.env_name(env)})
 
 
 def train(
@@ -192,22 +220,21 @@ def train(
     count = choose_devices(config, spec.observation_shape, network)
     mesh_of(count)
     config = override(config, {"devices": count})
-    path = Path(out) if out is not None else _default_folder(config.env_id, config.seed)
-    folder = RunFolder.planned(path, config)
     own = {"network": network, "value_encoding": value_encoding, "reward_encoding": reward_encoding}
-    experiment = Experiment(
-        config,
-        folder,
-        _maker(env, config.network.past_actions),
-        **own,
-        callbacks=callbacks,
-    )
-    with closing(experiment):
-        if warm_start is not None:
-            experiment.warm_start(Path(warm_start))
-        folder.make()  # not before: what is refused leaves no folder behind
-        with folder.lock():
-            return _carry_on(experiment, own, profile)
+    with place(out, config.env_id, f"seed{config.seed}") as path:
+        folder = RunFolder.planned(path, config)
+        experiment = Experiment(
+            config,
+            folder,
+            _maker(env, config.network.past_actions),
+            **own,
+            callbacks=callbacks,
+        )
+        with closing(experiment):
+            if warm_start is not None:
+                experiment.warm_start(Path(warm_start))
+            with folder.made():  # not before: what is refused leaves no folder behind
+                return _carry_on(experiment, own, profile)
 
 
 def resume(
@@ -262,10 +289,31 @@ def resume(
         with closing(experiment):
             differs = opened.differences() + fewer + experiment.restore()
             if budget:
+                _require_more(experiment)
                 opened.write_config(config)
             if differs:
                 _tell_differences(experiment, differs)
             return _carry_on(experiment, own)
+
+
+def _require_more(experiment: Experiment) -> None:
+    """Refuse a new budget that is spent already.
+
+    Raises:
+      ConfigError: it is; the message says what would be more.
+    """
+    if not experiment.finished:
+        return
+    config, steps = experiment.config, experiment.env_steps
+    if steps >= config.env_steps:
+        raise ConfigError(
+            f"env_steps: {config.env_steps:,}, and the run has taken {steps:,}; give what it is to have in the end, "
+            f"such as {2 * steps}"
+        )
+    raise ConfigError(
+        f"minutes: {config.minutes:g}, and the run has had {experiment.elapsed() / 60:.1f}; give what it is to have in "
+        "the end, or 0 for no limit"
+    )
 
 
 def run_in(folder: Path, config: Config) -> Run | None:
@@ -377,18 +425,6 @@ def load(
     model = make_model(config, spec, network, value_encoding, reward_encoding)
     model = restore_model(model, arrays, opened.path)
     return make_agent(config, spec, model, env_steps, span_floor, mesh)
-
-
-def spec_from_dict(data: Any, folder: Path) -> EnvSpec:
-    """The environment's facts as a checkpoint keeps them.
-
-    Raises:
-      RunDamagedError: a fact is missing or unknown.
-    """
-    try:
-        return EnvSpec(**{**data, "observation_shape": tuple(data["observation_shape"])})
-    except (TypeError, KeyError) as error:
-        raise RunDamagedError(f"{folder}: the checkpoint's environment facts cannot be read ({error})") from error
 
 
 def evaluate(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import itertools
 import json
 import math
 import os
@@ -52,6 +51,16 @@ class OwnParts:
     """An encoding of values of yours, or what makes it."""
     reward_encoding_from: Code = None
     """The same of rewards."""
+
+    def named(self, env: str | None) -> list[str]:
+        """The flags that name these parts, and `env` where that is code too, for another command."""
+        flags = {
+            "--env": env if env and ":" in env and not env.startswith("openspiel:") else None,
+            "--network-from": self.network_from,
+            "--value-encoding-from": self.value_encoding_from,
+            "--reward-encoding-from": self.reward_encoding_from,
+        }
+        return [word for flag, value in flags.items() if value is not None for word in (flag, value)]
 
     def own(self) -> dict[str, Any]:
         """As the Python API takes them; only those that are named."""
@@ -102,10 +111,14 @@ class Train(OwnParts, Config):
     def __call__(self) -> int:
         config = self.settings()
         if self.seeds:
-            return self._train_seeds(config, _parse_seeds(self.seeds))
+            from muzen import api
+
+            seeds = _parse_seeds(self.seeds)
+            with api.place(self.out, config.env_id, f"seeds{seeds[0]}-{seeds[-1]}") as folder:
+                return self._train_seeds(config, seeds, folder)
         began = time.monotonic()
         run = self._train(config, self.out)
-        return _ended(run, time.monotonic() - began)
+        return _ended(run, time.monotonic() - began, self.named(config.env_id))
 
     def _train(self, config: Config, out: Path | None) -> Any:
         from muzen import api
@@ -121,15 +134,14 @@ class Train(OwnParts, Config):
                 **self.own(),
             )
 
-    def _train_seeds(self, config: Config, seeds: list[int]) -> int:
+    def _train_seeds(self, config: Config, seeds: list[int], folder: Path) -> int:
         """One run after another in one folder, then a table and a plot.
 
         Given the folder of an earlier call, it goes on with that: what is finished stays as it is.
         """
         from muzen.plots import plot_runs
-        from muzen.summary import seeds_table
+        from muzen.summary import profile_lines, seeds_table
 
-        folder = self.out or _seeds_folder(config.env_id, seeds)
         runs: list[tuple[Any, float]] = []
         failed: list[str] = []
         for seed in seeds:
@@ -141,9 +153,11 @@ class Train(OwnParts, Config):
                 failed.append(str(seed))
                 continue
             if run.stopped in SIGNALS:
-                code = _ended(run, time.monotonic() - began)
+                code = _ended(run, time.monotonic() - began, self.named(config.env_id))
                 _say(f"or with this and the seeds after it: the same command with --out {folder}")
                 return code
+            if run.profile:
+                _say("\n".join(profile_lines(run.profile, run.evaluation["env_steps_trained"])))
             runs.append((run, max(run.seconds, time.monotonic() - began)))
         if runs:
             Console().print(seeds_table(runs))
@@ -194,7 +208,7 @@ class Resume(OwnParts):
                 callbacks=[progress],
                 **self.own(),
             )
-        return _ended(run, time.monotonic() - began)
+        return _ended(run, time.monotonic() - began, self.named(self.env))
 
 
 @dataclass(frozen=True)
@@ -340,7 +354,7 @@ class Record(OwnParts):
     out: OptionalFile = None
     """The .gif or .mp4 to write. Default: episode.gif in the run folder."""
     seed: int = 0
-    """Seed of the episodes; the same seed shows the first episodes of muzen evaluate."""
+    """Seed of the episodes; the same seed shows the first episodes of muzen evaluate, in games of itself."""
     episodes: int = 1
     """Episodes to film."""
     env: Code = None
@@ -539,6 +553,11 @@ def _parse_train(words: list[str]) -> Train:
         env_id, file = first.env_id, first.config
     if file is not None and not env_id:
         env_id = load_config(file, base=Config("")).env_id
+        if ":" in env_id and not env_id.startswith("openspiel:"):
+            raise ConfigError(
+                f"env_id: {file} names {env_id}, which is code, and no file may start code; name it yourself: "
+                f"muzen train {env_id} --config {file}"
+            )
     base = Config("") if wants_help and not env_id else _preset(env_id)
     if file is not None:
         base = load_config(file, base=base)
@@ -600,18 +619,10 @@ class _Watch:
             _complain(f"go on with: muzen resume {self.progress.folder}")
 
 
-def _seeds_folder(env_id: str, seeds: list[int]) -> Path:
-    """runs/NAME-seeds0-4, or the first free runs/NAME-seeds0-4-2, -3, ..."""
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in env_id)
-    first = Path("runs") / f"{name}-seeds{seeds[0]}-{seeds[-1]}"
-    tries = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
-    return next(path for path in itertools.chain([first], tries) if not path.exists())
-
-
-def _ended(run: Any, seconds: float) -> int:
+def _ended(run: Any, seconds: float, named: list[str]) -> int:
     from muzen.summary import run_summary
 
-    _say(run_summary(run, seconds))
+    _say(run_summary(run, seconds, named))
     return SIGNALS.get(run.stopped, 0)
 
 

@@ -454,7 +454,7 @@ def load_config(path: str | Path, base: Config | None = None) -> Config:
     if path.suffix not in readers:
         raise ConfigError(f"{path}: a configuration is a .json or .toml file, not {path.suffix or 'without suffix'}")
     try:
-        data = readers[path.suffix](path.read_text(encoding="utf-8"))
+        data = readers[path.suffix](path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

@@ -289,7 +289,12 @@ def unroll_against(agent: Agent, played: list[RealEpisode], *, gamma: float, ste
         lists["policy"].append(_mean(same, on))
         lists["end"].append(_mean(goes_on, end))
         lists["on"].append(_mean(goes_on, on))
-    followed = np.concatenate([_return_that_followed(e.reward, gamma) for e in played])
+    last = np.stack([e.observation[len(e.action)] for e in played])
+    movers = np.array([e.to_play[len(e.action)] for e in played])
+    rest = np.asarray(_unroll(agent.model, last, movers, np.zeros((len(played), 0), np.int32))[0].value)[:, 0]
+    followed = np.concatenate(
+        [_return_that_followed(e.reward, gamma, 0.0 if e.terminated else rest[i]) for i, e in enumerate(played)]
+    )
     value = unrolled[0].value[:, 0]
     varies = value.std() > 0 and followed.std() > 0
     correlation = float(np.corrcoef(value, followed)[0, 1]) if varies else 0.0
@@ -382,7 +387,8 @@ def _mean(x: np.ndarray, where: np.ndarray) -> float:
     return float(x[where].mean()) if where.any() else float("nan")
 
 
-def _return_that_followed(reward: np.ndarray, gamma: float) -> np.ndarray:
-    """[T] discounted sum of what follows each step, cut at the episode's end."""
-    column = reward[None, :, None]
-    return lambda_return(column, np.full((1, len(reward)), gamma), np.zeros_like(column), lam=1.0)[0, :, 0]
+def _return_that_followed(reward: np.ndarray, gamma: float, rest: float) -> np.ndarray:
+    """[T] discounted sum of what follows each step, with `rest` for what the last observation is worth."""
+    column, bootstrap = reward[None, :, None], np.zeros((1, len(reward), 1))
+    bootstrap[0, -1] = rest
+    return lambda_return(column, np.full((1, len(reward)), gamma), bootstrap, lam=1.0)[0, :, 0]

@@ -21,12 +21,18 @@ from muzen.types import Environment
 EVALUATION_WORKER = 2**31 - 1
 
 
+# Numbers that the bootstrap holds at a time.
+_MOST_RESAMPLED = 2**24
+
+
 def confidence_interval(
     returns: np.ndarray, *, confidence: float = 0.95, resamples: int = 10_000
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of [N] returns; a single return is its own interval."""
     rng = np.random.default_rng(0)
-    means = rng.choice(returns, (resamples, len(returns))).mean(1)
+    at_a_time = max(1, _MOST_RESAMPLED // len(returns))
+    parts = (min(at_a_time, resamples - done) for done in range(0, resamples, at_a_time))
+    means = np.concatenate([rng.choice(returns, (part, len(returns))).mean(1) for part in parts])
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from muzen.search import reuse
-from muzen.search.api import StaticModel, split_model
 from muzen.search.tree import Tree, records
+from muzen.static import Static, split
 from muzen.types import Array, Model, Prediction, Simulator, Situation
 
 # Networks see batches of these sizes only, so that few programs are compiled: the next power of two, at least this.
@@ -32,7 +32,7 @@ class KnownRules:
 
     def __init__(self, simulator: Simulator, model: Model, gamma: Array | float = 1.0):
         self.simulator, self.gamma = simulator, np.float32(gamma)
-        self._static, self._arrays = split_model(model)
+        self._static, self._arrays = split(model)
 
     def initial(self, states: Sequence[Any] | np.ndarray) -> Prediction:
         """The roots of [B] states of the game."""
@@ -97,6 +97,6 @@ def unpacked(arrays: dict[str, np.ndarray], lines: list[list[int]], simulator: S
 
 
 @partial(jax.jit, static_argnums=0)
-def _opinion(static: StaticModel, arrays: list[Any], observation: Array, to_play: Array) -> tuple[Array, Array]:
-    prediction = static.model(arrays).initial(observation, to_play)
+def _opinion(static: Static, arrays: list[Any], observation: Array, to_play: Array) -> tuple[Array, Array]:
+    prediction = static.join(arrays).initial(observation, to_play)
     return prediction.value, prediction.policy_logits

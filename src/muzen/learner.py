@@ -23,6 +23,7 @@ from muzen.maths.losses import (
 from muzen.maths.schedules import learning_rate
 from muzen.networks import NetworkModel
 from muzen.replay import Batch, Replay
+from muzen.static import Static, split
 from muzen.types import Array
 
 # The gradient that enters the dynamics from the next step is halved, MuZero (arXiv:1911.08265) appendix G.
@@ -253,28 +254,43 @@ def _entropy_share(policy: Array) -> Array:
     return entropy.mean() / jnp.log(max(policy.shape[-1], 2))
 
 
+# Mean and deviation of observations, float32 of their shape.
+Scale = tuple[Any, Any]
+
+
 class Learn:
-    """What `make_learn` makes: `learn(state, batches) -> (state, Report)`."""
+    """What `make_learn` makes: `learn(state, batches, scale) -> (state, Report)`."""
 
     def __init__(self, program: Any, total_updates: int, mesh: Mesh | None):
         self._program, self._mesh = program, mesh
+        self._compiled: Any = None
+        self._last: tuple[Any, Any] = None, None  # the state that the last call gave, and it split
         self._planned = devices.everywhere(jnp.int32(total_updates), mesh)
 
-    def __call__(self, state: LearnerState, batches: Any) -> tuple[LearnerState, Report]:
-        return self._program(devices.divided(batches, self._mesh, axis=1), state, self._planned)
+    def __call__(self, state: LearnerState, batches: Any, scale: Scale | None = None) -> tuple[LearnerState, Report]:
+        static, arrays = self._last[1] if self._last[0] is state else split(state)
+        program = self._compiled or partial(self._program, static)
+        arrays, report = program(arrays, *self._placed(batches, scale), self._planned)
+        state = static.join(arrays)
+        self._last = state, (static, arrays)
+        return state, report
 
-    def compile(self, state: LearnerState, batches: Any) -> None:
+    def compile(self, state: LearnerState, batches: Any, scale: Scale | None = None) -> None:
         """Compile it for arguments of these shapes, which every later call must have; in any thread."""
-        batches = devices.divided(batches, self._mesh, axis=1)
-        state = devices.everywhere(state, self._mesh)
-        self._program = self._program.lower(batches, state, self._planned).compile()
+        static, arrays = split(devices.everywhere(state, self._mesh))
+        lowered = self._program.lower(static, arrays, *self._placed(batches, scale), self._planned)
+        self._compiled = lowered.compile()
+
+    def _placed(self, batches: Any, scale: Scale | None) -> tuple[Any, Any]:
+        return devices.divided(batches, self._mesh, axis=1), devices.everywhere(scale, self._mesh)
 
 
 def make_learn(
     config: LearnConfig, optimizer: optax.GradientTransformation, total_updates: int, mesh: Mesh | None = None
 ) -> Learn:
-    """`learn(state, batches) -> (state, Report)`: one gradient step per entry of the batches' leading axis, in one
-    XLA program, the same for every `total_updates`. Every entry of the report keeps that leading axis.
+    """`learn(state, batches, scale) -> (state, Report)`: one gradient step per entry of the batches' leading axis, in
+    one XLA program, the same for every `total_updates`. Every entry of the report keeps that leading axis. Where there
+    is a `scale`, the state's three models see observations by it from then on.
 
     Args:
       config: losses, learning rate, averages.
@@ -305,22 +321,31 @@ def make_learn(
         report = Report(loss=total, gradient_norm=norm, clipped=clipped, priority=priority, **facts)
         return LearnerState(cast(NetworkModel, model), target, average, optimizer_state, updates), report
 
-    @eqx.filter_jit
-    def learn(batches: Any, state: LearnerState, planned: Array) -> tuple[LearnerState, Report]:
-        dynamic, static = eqx.partition(state, eqx.is_array)
+    @partial(jax.jit, static_argnums=0)
+    def learn(static: Static, arrays: Any, batches: Any, scale: Scale | None, planned: Array) -> tuple[Any, Report]:
+        if scale is not None:
+            arrays = split(_seen_by(static.join(arrays), scale))[1]
 
         def body(carry: Any, batch: Any) -> tuple[Any, Report]:
-            new, report = step(eqx.combine(carry, static), batch, planned)
-            return eqx.partition(new, eqx.is_array)[0], report
+            new, report = step(static.join(carry), batch, planned)
+            return split(new)[1], report
 
         steps = partial(jax.lax.scan, body)
         if mesh is not None:
             alike, parts = PartitionSpec(), PartitionSpec(None, devices.AXIS)
             steps = jax.shard_map(steps, mesh=mesh, in_specs=(alike, parts), out_specs=alike, check_vma=False)
-        dynamic, reports = steps(dynamic, batches)
-        return eqx.combine(dynamic, static), reports
+        return steps(arrays, batches)
 
     return Learn(learn, total_updates, mesh)
+
+
+def _seen_by(state: LearnerState, scale: Scale) -> LearnerState:
+    """The state with observations normalised by this mean and deviation in all of its models."""
+
+    def into(model: NetworkModel) -> NetworkModel:
+        return eqx.tree_at(lambda m: (m.observation_mean, m.observation_std), model, scale)
+
+    return state._replace(model=into(state.model), target=into(state.target), average=into(state.average))
 
 
 def _where(condition: Array, chosen: Any, other: Any) -> Any:

@@ -120,9 +120,11 @@ def read_run(folder: Path) -> Curve:
     Raises:
       RunError: the folder is no run, is damaged, or was written by a newer Muzen.
     """
-    config = RunFolder.open(folder).config
-    evaluation = folder / "evaluation.json"
-    return Curve(config, read_metrics(folder), _read_evaluation(evaluation) if evaluation.exists() else {})
+    config, rows, path = RunFolder.open(folder).config, read_metrics(folder), folder / "evaluation.json"
+    evaluation = _read_evaluation(path) if path.exists() else {}
+    # One of a run that has been trained on since is not of the weights that it has now.
+    old = evaluation and rows and rows[-1]["env_steps"] > evaluation.get("env_steps_trained", math.inf)
+    return Curve(config, rows, {} if old else evaluation)
 
 
 def _read_evaluation(path: Path) -> dict[str, Any]:
@@ -154,10 +156,14 @@ def draw(curves: Sequence[Curve], out: str | Path) -> Path:
     return out
 
 
+# Settings that tell runs of one kind apart: who, how long at most, on what.
+_NOT_LEARNED_BY = ("seed", "env_id", "minutes", "checkpoint_minutes", "devices")
+
+
 def groups(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
-    """Runs of one environment by what their settings differ in, seeds and budgets of evaluation apart."""
+    """Runs of one environment by what their settings differ in, of what they learn by."""
     every = [flat(curve.config) for curve in curves]
-    told = [key for key in every[0] if key not in ("seed", "env_id")]
+    told = [key for key in every[0] if key not in _NOT_LEARNED_BY and not key.startswith("evaluate.")]
     differing = [key for key in told if len({str(settings[key]) for settings in every}) > 1]
     named: dict[str, list[Curve]] = {}
     for curve, settings in zip(curves, every, strict=True):

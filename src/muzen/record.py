@@ -38,6 +38,8 @@ def record(
 ) -> Path:
     """Plays greedy episodes, the first ones of `muzen evaluate` with the same seed, and writes a film of them.
 
+    In games the agent has all seats, where `muzen evaluate` has it play against random moves.
+
     Args:
       run: a run folder, or an agent with `search(observation, legal, to_play, state)`.
       env: the environment; the run's own if left out.

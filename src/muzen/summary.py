@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
@@ -31,35 +33,41 @@ def returns(evaluation: dict[str, Any]) -> str:
     )
 
 
-def run_summary(run: Any, seconds: float) -> str:
+def run_summary(run: Any, seconds: float, named: Sequence[str] = ()) -> str:
     """The last lines of `muzen train` and `muzen resume`.
 
     Args:
       run: a `muzen.Run`.
       seconds: wall-clock of the whole command, evaluation included.
+      named: flags that name code of the user's own, which every later command needs too.
     """
-    folder, config = run.folder, run.config
+    folder, config = shlex.quote(str(run.folder)), run.config
+    own = "".join(f" {shlex.quote(word)}" for word in named)
     name = f"{config.env_id}, seed {config.seed}"
     if not run.evaluation:
-        return f"{name}: stopped ({run.stopped}) after {duration(seconds)}\ngo on with: muzen resume {folder}"
+        return f"{name}: stopped ({run.stopped}) after {duration(seconds)}\ngo on with: muzen resume {folder}{own}"
     steps = run.evaluation["env_steps_trained"]
+    by_the_clock = config.minutes > 0 and steps < config.env_steps
+    more = f"--minutes {2 * config.minutes:g}" if by_the_clock else f"--env-steps {2 * steps}"
     commands = {
-        f"muzen evaluate {folder}": "play other episodes, others again with --seed",
+        f"muzen evaluate {folder}{own}": "play other episodes, others again with --seed",
         f"muzen plot {folder}": "its learning curve",
-        f"muzen record {folder}": "watch an episode, with what the search thinks",
-        f"muzen diagnose {folder}": "why it did or did not learn",
-        f"muzen resume {folder} --env-steps {2 * steps}": "train longer",
+        f"muzen record {folder}{own}": "watch an episode, with what the search thinks",
+        f"muzen diagnose {folder}{own}": "why it did or did not learn",
+        f"muzen resume {folder}{own} {more}": "train longer",
     }
     if "seats" in run.evaluation:
-        if (games := games_folder(folder) / EVALUATION_GAMES).exists():
-            commands[f"muzen show {games}"] = "the games that it just played"
-        commands[f"muzen arena {folder} --opponents random,mcts:100"] = "matches against opponents, rated"
+        if (games := games_folder(run.folder) / EVALUATION_GAMES).exists():
+            commands[f"muzen show {shlex.quote(str(games))}"] = "the games that it just played"
+        if not named:  # an arena names nobody's code
+            commands[f"muzen arena {folder} --opponents random,mcts:100"] = "matches against opponents, rated"
+    sittings = f" in this sitting, {duration(run.seconds)} of training in all" if run.seconds > seconds else ""
     width = max(map(len, commands))
     return "\n".join(
         [
             "",
             f"{name}: {returns(run.evaluation)}",
-            f"{steps:,} environment steps, {duration(seconds)} of wall-clock",
+            f"{steps:,} environment steps, {duration(seconds)} of wall-clock{sittings}",
             f"run folder: {folder}",
             "",
             *([*profile_lines(run.profile, steps), ""] if run.profile else []),

@@ -129,6 +129,17 @@ def test_restoring_tells_which_environment_no_longer_follows_its_seed():
     assert "environment 0 ended after 4 of 6" in rollout.restore(state)[0]
 
 
+def test_an_environment_that_refuses_a_stored_action_is_told_and_not_fatal(monkeypatch):
+    rollout = Rollout(Counter, 2, seed=0)
+
+    def refuse(action):
+        raise ValueError("illegal now")
+
+    monkeypatch.setattr(rollout.envs[1], "step", refuse)
+    broken = rollout.restore({"episode": [0, 0], "actions": [[0], [0]]})
+    assert list(broken) == [1] and "environment 1 refused stored action 0: ValueError('illegal now')" in broken[1]
+
+
 def test_restoring_another_number_of_environments_is_refused():
     with pytest.raises(EnvError, match=r"act\.environments: the run has 1, asked for 2"):
         Rollout(Counter, 2, seed=0).restore({"episode": [0], "actions": [[]]})

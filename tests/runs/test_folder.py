@@ -1,5 +1,6 @@
 """A run folder is created once, opened by anyone, trained in by one process, and says what is wrong with it."""
 
+import errno
 import json
 import os
 import platform
@@ -22,7 +23,7 @@ from muzen.errors import (
     RunVersionError,
     StorageError,
 )
-from muzen.runs import RunFolder, environment_facts
+from muzen.runs import RunFolder, environment_facts, folder
 
 CONFIG = Config("CartPole-v1", seed=3)
 
@@ -112,9 +113,62 @@ def test_folders_without_a_run_are_told_apart_from_damage(tmp_path):
 
 def test_a_newer_format_is_refused_with_the_way_out(tmp_path):
     RunFolder.create(tmp_path, CONFIG)
-    (tmp_path / "run.json").write_text('{"format": 99, "facts": {}}')
-    with pytest.raises(RunVersionError, match="pip install --upgrade"):
+    for newer in ('{"format": 99, "facts": {}}', '{"format": 99, "about": []}'):
+        (tmp_path / "run.json").write_text(newer)
+        with pytest.raises(RunVersionError, match="pip install --upgrade"):
+            RunFolder.open(tmp_path)
+
+
+def test_a_setting_of_another_muzen_says_which_wrote_it(tmp_path):
+    RunFolder.create(tmp_path, CONFIG)
+    settings_, about = (json.loads((tmp_path / name).read_text()) for name in ("config.json", "run.json"))
+    (tmp_path / "config.json").write_text(json.dumps(settings_ | {"telepathy": True}))
+    about["facts"]["muzen"] = "7.0"
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    with pytest.raises(RunDamagedError, match=r"telepathy.*Muzen 7\.0 wrote it, this is"):
         RunFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize("package", ["muzen", "optax", "open_spiel"])
+def test_other_versions_of_what_computes_are_told(package, tmp_path):
+    RunFolder.create(tmp_path, CONFIG)
+    about = json.loads((tmp_path / "run.json").read_text())
+    about["facts"][package] = "0.0.1"
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    (line,) = RunFolder.open(tmp_path).differences()
+    assert line.startswith(f"{package}: 0.0.1 when the run began, ")
+
+
+def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch):
+    run = RunFolder.create(tmp_path, CONFIG)
+
+    def none(file):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(folder, "_lock", none)
+    with pytest.warns(UserWarning, match="locks no files"), run.lock():
+        pass
+
+
+def test_a_disk_that_is_full_does_not_take_the_lock_away(tmp_path, monkeypatch):
+    run = RunFolder.create(tmp_path, CONFIG)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder.os, "write", full)
+    with run.lock(), pytest.raises(RunBusyError), run.lock():
+        pass
+
+
+def test_of_two_that_begin_in_one_folder_one_is_refused(tmp_path):
+    first, second = (RunFolder.planned(tmp_path / "run", CONFIG) for _ in range(2))
+    with first.made():
+        with pytest.raises(RunBusyError), second.made():
+            pass
+        assert RunFolder.open(tmp_path / "run").config == CONFIG
+    with pytest.raises(RunExistsError), second.made():
+        pass
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
@@ -169,7 +223,7 @@ def test_two_cannot_train_in_one_folder_and_the_lock_opens_again(tmp_path):
 HOLDER = """
 import sys, time
 from muzen.config import Config
-from muzen.runs import RunFolder, environment_facts
+from muzen.runs import RunFolder, environment_facts, folder
 with RunFolder(sys.argv[1], Config("x"), {}).lock():
     print("held", flush=True)
     time.sleep(60)

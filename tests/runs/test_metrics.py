@@ -62,6 +62,17 @@ def test_a_resumed_table_equals_an_uninterrupted_one(tmp_path):
     assert (tmp_path / "one" / "metrics.jsonl").read_bytes() == (tmp_path / "two" / "metrics.jsonl").read_bytes()
 
 
+def test_a_row_after_the_checkpoint_of_its_own_step_is_written_once(tmp_path):
+    written(tmp_path, [10, 20])
+    table = Metrics(tmp_path)
+    assert table.rows == 2  # what the checkpoint at 20 keeps; the last row came after it, and then a kill
+    written(tmp_path, [20])
+    table = Metrics(tmp_path)
+    table.truncate(20, 2)
+    table.write({"env_steps": 20, "loss": 20 / 7})
+    assert [row["env_steps"] for row in read_metrics(tmp_path)] == [10, 20, 20] and table.rows == 3
+
+
 def test_a_run_without_rows_has_an_empty_table(tmp_path):
     assert read_metrics(tmp_path) == []
     Metrics(tmp_path).truncate(0)

@@ -18,6 +18,14 @@ def test_weights_come_back_by_step(tmp_path):
     assert kept.load(500)["a"].tolist() == [0]
 
 
+def test_weights_of_a_history_that_is_gone_are_dropped(tmp_path):
+    kept = Weights(tmp_path)
+    for step in (500, 1_000, 1_003):
+        kept.save(step, {})
+    kept.truncate(1_000)
+    assert kept.steps() == [500, 1_000]
+
+
 def test_a_step_without_weights_names_those_with(tmp_path):
     kept = Weights(tmp_path)
     with pytest.raises(RunNotFoundError, match="no weights of environment step 7; it kept none"):

@@ -230,8 +230,8 @@ class Rollout:
         """Replay the unfinished episodes from their seeds and actions.
 
         Returns:
-          What was wrong with each environment that did not follow its own seed: it ended early. The caller compares
-          `observation` with what was stored, and has those that differ `begin_anew`.
+          What was wrong with each environment that did not follow its own seed: it ended early, or refused an action.
+          The caller compares `observation` with what was stored, and has those that differ `begin_anew`.
         """
         if len(state["episode"]) != len(self.envs):
             raise EnvError(
@@ -247,7 +247,11 @@ class Rollout:
                 if self._now[i].terminated or self._now[i].truncated:
                     broken[i] = f"environment {i} ended after {t} of {len(actions)} stored actions"
                     break
-                self._now[i] = self.envs[i].step(action)
+                try:
+                    self._now[i] = self.envs[i].step(action)
+                except Exception as error:  # the user's code: an action that was legal may not be any more
+                    broken[i] = f"environment {i} refused stored action {t}: {error!r}"
+                    break
                 self._actions[i].append(action)
                 self._return[i] += self._now[i].reward
             self._hopeless[i] = state.get("hopeless", nobody)[i]

@@ -4,7 +4,7 @@
 checkpoint holds of it.
 """
 
-from muzen.experiment.keeping import SPAN_FLOOR, restore_model
+from muzen.experiment.keeping import SPAN_FLOOR, restore_model, spec_from_dict
 from muzen.experiment.parts import choose_devices, make_agent, make_model, make_simulator
 from muzen.experiment.run import UPDATES_PER_CALL, Experiment
 
@@ -17,4 +17,5 @@ __all__ = [
     "make_model",
     "make_simulator",
     "restore_model",
+    "spec_from_dict",
 ]

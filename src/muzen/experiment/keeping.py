@@ -13,11 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzen import devices
+from muzen.envs import require_alike
 from muzen.errors import ConfigError, RunDamagedError
 from muzen.known_rules import packed, unpacked
 from muzen.networks import NetworkModel
 from muzen.replay import Replay
 from muzen.runs import Checkpoint, RunFolder, Weights
+from muzen.types import EnvSpec
 
 if TYPE_CHECKING:
     from muzen.experiment.run import Experiment
@@ -40,6 +42,7 @@ _COUNTERS = (
     "least_spread",
     "value_explained",
     "next_report",
+    "terminations",
 )
 
 
@@ -65,7 +68,8 @@ def save(run: Experiment) -> None:
         "tree_roots": lines,
         "rng": run.rng.bit_generator.state,
         "health": run.health.state(),
-        "spec": dataclasses.asdict(run.spec),
+        "metrics_rows": run.metrics.rows,
+        "spec": dataclasses.asdict(dataclasses.replace(run.spec, id=run.config.env_id)),
     }
     Checkpoint(run.folder.path).save(arrays, state, run.replay)
 
@@ -75,9 +79,11 @@ def restore(run: Experiment) -> list[str]:
 
     Raises:
       RunDamagedError: its arrays do not fit this run's network.
+      EnvError: the environment does not look like the one that it was trained on.
     """
     saved = Checkpoint(run.folder.path).load()
-    state = saved.state
+    state = {"terminations": saved.state["episodes"]} | saved.state  # not counted by older runs
+    require_alike(spec_from_dict(state["spec"], run.folder.path), run.spec)
     # Where they will stay: arrays that move after the first gradient step have it compiled twice.
     learner = _restore_arrays(run.learner, saved.arrays, "learner/", run.folder.path)
     run.learner = devices.everywhere(learner, run.mesh)
@@ -108,8 +114,21 @@ def restore(run: Experiment) -> list[str]:
     for i in broken:  # what it does now is not what replay has of its episode
         run.replay.cut_off(i, stored[i])
         run.rollout.begin_anew(i)
-    run.metrics.truncate(run.env_steps)
+    run.metrics.truncate(run.env_steps, state.get("metrics_rows"))  # not kept by older runs
+    Weights(run.folder.path).truncate(run.env_steps)
     return [f"{line}; its episode is cut off there" for line in broken.values()]
+
+
+def spec_from_dict(data: Any, folder: Path) -> EnvSpec:
+    """The environment's facts as a checkpoint keeps them.
+
+    Raises:
+      RunDamagedError: a fact is missing or unknown.
+    """
+    try:
+        return EnvSpec(**{**data, "observation_shape": tuple(data["observation_shape"])})
+    except (TypeError, KeyError) as error:
+        raise RunDamagedError(f"{folder}: the checkpoint's environment facts cannot be read ({error})") from error
 
 
 def _restore_normaliser(run: Experiment, saved: Any) -> None:

@@ -32,7 +32,7 @@ from muzen.errors import NonFiniteLossError
 from muzen.evaluate import evaluate
 from muzen.experiment.keeping import begin_warm, keep_weights, restore, save
 from muzen.experiment.parts import Units, learning, make_agent, make_model, make_planner, require_resignation
-from muzen.learner import LearnerState, Report, blank, init_learner, make_learn, sample
+from muzen.learner import LearnerState, Report, Scale, blank, init_learner, make_learn, sample
 from muzen.maths.schedules import visit_temperature
 from muzen.maths.supports import limit_and_scale
 from muzen.networks import NetworkModel, Normaliser
@@ -108,9 +108,8 @@ class Experiment:
             self.replay, config.reanalyse.positions_per_step, config.reanalyse.batch_size, self.planner.simulator
         )
         self.learning = learn = learning(config)
-        self.total_updates = int(
-            max(config.env_steps - config.act.random_steps, 1) * learn.samples_per_step / learn.batch_size
-        )
+        planned = max(config.env_steps - config.act.random_steps, 1) * learn.samples_per_step / learn.batch_size
+        self.total_updates = int(min(planned, 2**31 - 1))
         optimizer = make_optimizer(learn)
         model = make_model(config, self.spec, network, value_encoding, reward_encoding)
         self.learner = devices.everywhere(init_learner(model, optimizer), self.mesh)
@@ -128,6 +127,7 @@ class Experiment:
         self.noisy = (np.arange(act.environments) % 2 == 0) | (act.noise_steps == 0)
         self.key = jax.random.key(config.seed)
         self.env_steps = self.turn = self.updates = self.episodes = 0
+        self.terminations = 0  # episodes that ended by the task's own rule
         self.owed_updates = 0.0
         self.seconds = 0.0
         self.started = False
@@ -141,6 +141,7 @@ class Experiment:
         self.next_report = REPORT_STEPS
         self.next_checkpoint = config.checkpoint_minutes * 60
         self._stop: str | None = None
+        self._signalled = False
         self._began = time.monotonic()
 
     # --- one turn -----------------------------------------------------------------------------------------
@@ -230,7 +231,7 @@ class Experiment:
         sighted = np.where(self.noisy, 1.0, max(act.noise_steps, 1.0))
         hold = sighted ** (1 - blindness) * act.blind_hold_steps**blindness
         self.drawn = np.where(self.rng.random(len(self.drawn)) < 1 / hold, np.int32(self.turn), self.drawn)
-        return _keys(jax.random.fold_in(self.key, 3), self.drawn)
+        return _keys(self.key, self.drawn)
 
     def _act_plan(self) -> Plan:
         self._begin_or_end_spells()
@@ -278,7 +279,7 @@ class Experiment:
             if episode.hopeless >= 0:
                 self.wrongly_resigned.append(float(episode.episode_return[episode.hopeless] >= 0))
         self._note("search_value", float(plan.value[:, 0].mean()))
-        self._note("terminations", float(rows.terminated.any()))
+        self.terminations += int((rows.terminated & ~rows.final).sum())
         self._note("reward_mean", float(rows.reward[~rows.final, 0].mean()) if steps else 0.0)
         if self.started:
             size = np.abs(rows.reward[~rows.final].astype(np.float64)) / self.reward_scale
@@ -333,14 +334,13 @@ class Experiment:
         """Take the gradient steps that are owed, as many whole calls as there are."""
         for batches in self._owed_batches():
             with self.clock(profile.LEARNING):
-                self._scale_observations()
-                self.learner, reports = self._updates(self.learner, [batches])
+                self.learner, reports = self._updates(self.learner, [batches], self._scale())
             self._take_in(batches, reports[0])
 
     def _compile(self, learner: ThreadPoolExecutor) -> Future[None]:
         """Compile the gradient step in the learner's thread, while the first environment steps are taken."""
         batches = blank(self.replay, self.updates_per_call, self.learning)
-        return learner.submit(self._learn.compile, self.learner, batches)
+        return learner.submit(self._learn.compile, self.learner, batches, self._scale())
 
     def _begin_updates(self, learner: ThreadPoolExecutor) -> Callable[[], None]:
         """Start the gradient steps owed in the learner's thread; the function returned waits and takes them in.
@@ -351,8 +351,8 @@ class Experiment:
         calls = list(self._owed_batches())
         if not calls:
             return lambda: None
-        self._scale_observations()
-        job: Future[tuple[LearnerState, list[Report]]] = learner.submit(self._updates, self.learner, calls)
+        job: Future[tuple[LearnerState, list[Report]]]
+        job = learner.submit(self._updates, self.learner, calls, self._scale())
 
         def finish() -> None:
             with self.clock(profile.LEARNING):
@@ -362,9 +362,9 @@ class Experiment:
 
         return finish
 
-    def _scale_observations(self) -> None:
-        if self.config.network.normalise_observations:
-            self.each_model(self.normaliser.into)
+    def _scale(self) -> Scale | None:
+        """What observations are normalised by from the next gradient step on."""
+        return self.normaliser.scale() if self.config.network.normalise_observations else None
 
     def _owed_batches(self) -> Iterator[Batch]:
         """What each call of gradient steps that is owed learns from, built when it is asked for."""
@@ -377,11 +377,13 @@ class Experiment:
                     batches = augment(batches, self.symmetries, self.rng)
             yield batches
 
-    def _updates(self, state: LearnerState, calls: list[Batch]) -> tuple[LearnerState, list[Report]]:
+    def _updates(
+        self, state: LearnerState, calls: list[Batch], scale: Scale | None
+    ) -> tuple[LearnerState, list[Report]]:
         """Gradient steps on these batches, finished; a function of its arguments alone, in whatever thread."""
         reports = []
         for batches in calls:
-            state, report = self._learn(state, batches)
+            state, report = self._learn(state, batches, scale)
             reports.append(jax.block_until_ready(report))
         return state, reports
 
@@ -419,9 +421,10 @@ class Experiment:
         return (
             f"{', '.join(terms) or name} is not finite after {self.updates} updates, "
             f"{self.env_steps} environment steps. "
-            f"The last good checkpoint is kept in {self.folder.path}. Try a smaller learn.learning_rate "
-            f"(now {self.config.learn.learning_rate}) or look at the environment with "
-            f"`muzen check {self.config.env_id}`."
+            f"The last good checkpoint is kept in {self.folder.path}, and going on from there would end the same. Look "
+            f"at the environment with `muzen check {self.config.env_id}`, or begin with what was learned and a smaller "
+            f"step: `muzen train {self.config.env_id} --warm-start {self.folder.path} "
+            f"--learn.learning-rate {self.config.learn.learning_rate / 4:g}`, and the settings that you gave."
         )
 
     # --- the run ------------------------------------------------------------------------------------------
@@ -470,7 +473,7 @@ class Experiment:
                 if self.window:
                     self.report()
             self.checkpoint()
-        return "finished" if self.finished else str(self._stop)
+        return "finished" if self.finished and not self._signalled else str(self._stop)
 
     def _note(self, name: str, value: float) -> None:
         self.window.setdefault(name, []).append(value)
@@ -481,6 +484,7 @@ class Experiment:
             "env_steps": self.env_steps,
             "updates": self.updates,
             "episodes": self.episodes,
+            "terminations": self.terminations,
             "seconds": round(self.elapsed(), 3),
         }
         if self.recent:
@@ -503,14 +507,16 @@ class Experiment:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM ask for a checkpoint and an end; a second Ctrl-C leaves at once."""
+        """Ctrl-C and SIGTERM ask for a checkpoint and an end; a second Ctrl-C leaves as soon as nothing is compiled or
+        learned in the other thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def ask(number: int, frame: Any) -> None:
-            if self._stop is not None:
+            if self._signalled and number == signal.SIGINT:
                 raise KeyboardInterrupt
+            self._signalled = True
             self.stop(signal.Signals(number).name)
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -518,7 +524,8 @@ class Experiment:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                if handler is not None:  # none of Python's: it cannot be put back
+                    signal.signal(number, handler)
 
     # --- keeping and restoring ------------------------------------------------------------------------------
 
@@ -576,5 +583,7 @@ class Experiment:
 
 @jax.jit
 def _keys(key: jax.Array, drawn: jax.Array) -> jax.Array:
-    """[E] keys, one for each environment and the turn that its noise was drawn in."""
-    return jax.vmap(lambda i, turn: jax.random.fold_in(jax.random.fold_in(key, i), turn))(jnp.arange(len(drawn)), drawn)
+    """[E] keys of exploration, one for each environment and the turn that its noise was drawn in."""
+    of_noise = jax.random.fold_in(key, 3)
+    each = jnp.arange(len(drawn)), drawn
+    return jax.vmap(lambda i, turn: jax.random.fold_in(jax.random.fold_in(of_noise, i), turn))(*each)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
+import numpy as np
 
 from muzen.config import LearnConfig
 from muzen.types import Array
@@ -11,7 +14,7 @@ from muzen.types import Array
 _MIN_TEMPERATURE = 1e-8
 
 
-def visit_temperature(fraction: Array | float, start: float = 1.0, end: float = 0.25, *, steps: bool = True) -> Array:
+def visit_temperature(fraction: Any, start: float = 1.0, end: float = 0.25, *, steps: bool = True) -> np.ndarray:
     """Temperature T of acting, from `start` to `end` over training.
 
     In steps, the paper's: `start` for the first half of training, √(start · end) to three quarters, then
@@ -24,13 +27,13 @@ def visit_temperature(fraction: Array | float, start: float = 1.0, end: float = 
       steps: the paper's three steps, or smooth.
 
     Returns:
-      [...] T.
+      [...] T; NumPy's, for it is wanted between programs.
 
     Source: MuZero, arXiv:1911.08265, appendix D.
     """
-    fraction = jnp.clip(fraction, 0.0, 1.0)
+    fraction = np.clip(fraction, 0.0, 1.0)
     # Of a smooth schedule the paper's steps take the values at 0, ½ and 1.
-    exponent = jnp.where(fraction < 0.5, 0.0, jnp.where(fraction < 0.75, 0.5, 1.0)) if steps else fraction
+    exponent = np.where(fraction < 0.5, 0.0, np.where(fraction < 0.75, 0.5, 1.0)) if steps else fraction
     return start ** (1.0 - exponent) * end**exponent
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-
-from muzen.networks.model import NetworkModel
 
 
 class Normaliser:
@@ -27,12 +23,7 @@ class Normaliser:
         self.m2 = self.m2 + m2 + delta**2 * self.count * n / total
         self.count = total
 
-    def into(self, model: NetworkModel) -> NetworkModel:
-        """The model with these observations' mean and deviation."""
-        arrays = jnp.asarray(self.mean, jnp.float32), jnp.asarray(self.std(), jnp.float32)
-        return eqx.tree_at(lambda m: (m.observation_mean, m.observation_std), model, arrays)
-
-    def std(self) -> np.ndarray:
-        """[...] deviation; 1 where an entry never varied."""
+    def scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """[...] float32 mean and deviation; the deviation is 1 where an entry never varied."""
         std = np.sqrt(self.m2 / max(self.count, 1.0))
-        return np.where(std > 1e-6, std, 1.0)
+        return self.mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32)

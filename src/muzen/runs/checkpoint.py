@@ -186,6 +186,12 @@ class Weights:
         """Environment steps at which weights were kept."""
         return sorted(int(path.stem) for path in self.folder.glob(f"*{ARRAYS}") if path.stem.isdecimal())
 
+    def truncate(self, env_steps: int) -> None:
+        """Drop those after `env_steps`, which a run resumed from there will keep again, maybe at other steps."""
+        for step in self.steps():
+            if step > env_steps:
+                (self.folder / f"{step}{ARRAYS}").unlink(missing_ok=True)
+
     def load(self, env_steps: int) -> dict[str, np.ndarray]:
         """The arrays that were saved then.
 

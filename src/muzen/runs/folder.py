@@ -14,11 +14,13 @@ games/            records of games: of that evaluation, of arenas and of play; s
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -40,13 +42,15 @@ FORMAT = 1
 CONFIG, RUN, LOCK = "config.json", "run.json", "lock"
 # What a creation that was killed may leave behind: no reason to refuse the folder.
 _LEFTOVERS = {RUN, LOCK, CONFIG + TEMPORARY, RUN + TEMPORARY}
-_PACKAGES = ("muzen", "jax", "jaxlib", "equinox", "optax", "numpy", "numba", "gymnasium")
-# Facts that may change the last bits of a sum; the others are for people.
-_BITS = ("jax", "jaxlib", "numpy", "numba", "machine", "processor", "instructions", "device", "threads", "xla_flags")
+_PACKAGES = ("muzen", "jax", "jaxlib", "equinox", "optax", "numpy", "numba", "gymnasium", "open_spiel", "ale-py")
+# Facts that the run's numbers follow from; the others are for people.
+_BITS = (*_PACKAGES, "machine", "processor", "instructions", "device", "threads", "xla_flags")
 # Vector instructions among a processor's flags, x86 and ARM: a name such as "AMD EPYC" does not say which it has.
 _VECTOR_FLAGS = ("sse", "ssse", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16")
 # Windows locks a range of bytes against reading too, so it must lie past the text.
 _LOCK_OFFSET = 2**30
+# Errors of a lock that another process holds; with any other the file system knows no locks.
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 class RunFolder:
@@ -73,27 +77,30 @@ class RunFolder:
         folder._require_vacant()
         return folder
 
-    def make(self) -> None:
-        """Write the folder of a new run.
+    @contextlib.contextmanager
+    def made(self) -> Iterator[None]:
+        """Write the folder of a new run, and hold it; see `lock`.
 
         Raises:
-          RunExistsError: something is there by now.
+          RunExistsError, RunBusyError: something is there by now.
           StorageError: the folder cannot be made.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(self.path, error) from error
-        self._require_vacant()
-        self.write_json(RUN, {"format": FORMAT, "facts": self.facts})
-        self.write_config(self.config)  # last: its presence says that the folder is a run
+        with self.lock():
+            self._require_vacant()
+            self.write_json(RUN, {"format": FORMAT, "facts": self.facts})
+            self.write_config(self.config)  # last: its presence says that the folder is a run
+            yield
 
     @classmethod
     def create(cls, path: Path | str, config: Config) -> RunFolder:
-        """`planned` and made; errors as theirs."""
+        """`planned` and `made`, and let go of; errors as theirs."""
         folder = cls.planned(path, config)
-        folder.make()
-        return folder
+        with folder.made():
+            return folder
 
     def _require_vacant(self) -> None:
         path = self.path
@@ -130,13 +137,18 @@ class RunFolder:
             raise RunNotFoundError(f"{path}: holds no run (no {CONFIG}); give the folder that `muzen train` printed")
         about = read_json(path / RUN)
         version, facts = about.get("format"), about.get("facts")
+        if isinstance(version, int):
+            check_version(version, path)
         if not isinstance(version, int) or isinstance(version, bool) or version < 1 or not isinstance(facts, dict):
             raise RunDamagedError(f"{path / RUN}: format or facts are not what Muzen writes; restore it from a copy")
-        check_version(version, path)
         try:
             return cls(path, config_from_dict(read_json(path / CONFIG)), facts)
         except ConfigError as error:
-            raise RunDamagedError(f"{path / CONFIG}: {error}; correct the file or restore it from a copy") from error
+            writer, ours = facts.get("muzen", "?"), _version_of("muzen")
+            who = "" if writer == ours else f" (Muzen {writer} wrote it, this is {ours})"
+            raise RunDamagedError(
+                f"{path / CONFIG}: {error}{who}; correct the file or restore it from a copy"
+            ) from error
 
     def write_config(self, config: Config) -> None:
         """Replace the settings, as a resumed run with a larger budget does."""
@@ -175,18 +187,29 @@ class RunFolder:
             file = open(path, "a+b")  # noqa: SIM115 - an error here is the folder's, one below is the caller's
         except OSError as error:
             raise storage_error(path, error) from error
-        with file:
-            if not _try_lock(file):
-                file.seek(0)
-                holder = file.read(200).decode(errors="replace").strip()
-                raise RunBusyError(
-                    f"{self.path}: is in use by {holder or 'another process'}; wait for it or stop it, "
-                    "or choose another --out"
-                )
+        with contextlib.closing(file):
             try:
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-                file.flush()
+                _lock(file)
+            except OSError as error:
+                if error.errno in _HELD:
+                    file.seek(0)
+                    holder = file.read(200).decode(errors="replace").strip()
+                    raise RunBusyError(
+                        f"{self.path}: is in use by {holder or 'another process'}; wait for it or stop it, "
+                        "or choose another --out"
+                    ) from None
+                warnings.warn(
+                    f"{self.path}: lies on a file system that locks no files ({error.strerror}); see to it that no "
+                    "other process trains there",
+                    stacklevel=3,
+                )
+                yield
+                return
+            try:
+                # For people: a disk that is full does not take the lock away.
+                with contextlib.suppress(OSError):
+                    os.ftruncate(file.fileno(), 0)
+                    os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
                 yield
             finally:
                 _unlock(file)
@@ -197,11 +220,7 @@ def environment_facts() -> dict[str, Any]:
     import jax
 
     facts: dict[str, Any] = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            facts[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # run from a source tree that is not installed
-            facts[package] = "not installed"
+    facts |= {package: _version_of(package) for package in _PACKAGES}
     facts["system"] = platform.system()
     facts["machine"] = platform.machine()
     facts["processor"] = _cpuinfo("model name") or platform.processor()
@@ -211,6 +230,13 @@ def environment_facts() -> dict[str, Any]:
     facts["threads"] = _threads()
     facts["xla_flags"] = os.environ.get("XLA_FLAGS", "")
     return facts
+
+
+def _version_of(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # an extra, or Muzen itself where its source tree is not installed
+        return "not installed"
 
 
 def check_version(version: int, path: Path) -> None:
@@ -262,13 +288,9 @@ def _threads() -> int:
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(file: IO[bytes]) -> bool:
-        try:
-            file.seek(_LOCK_OFFSET)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
+    def _lock(file: IO[bytes]) -> None:
+        file.seek(_LOCK_OFFSET)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
     def _unlock(file: IO[bytes]) -> None:
         file.seek(_LOCK_OFFSET)
@@ -277,12 +299,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try_lock(file: IO[bytes]) -> bool:
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
+    def _lock(file: IO[bytes]) -> None:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _unlock(file: IO[bytes]) -> None:
         fcntl.flock(file.fileno(), fcntl.LOCK_UN)

@@ -36,7 +36,7 @@ class Metrics:
         self._events_folder = Path(run) / EVENTS
         self._events: Path | None = None
         self._purge_step: int | None = None
-        _cut_torn_line(self.path)
+        self.rows = _cut_torn_line(self.path)
 
     def write(self, row: Mapping[str, float]) -> None:
         """Add a row; it must have "env_steps".
@@ -51,18 +51,21 @@ class Metrics:
             self._write_events(values)
         except OSError as error:
             raise storage_error(self.path, error) from error
+        self.rows += 1
 
-    def truncate(self, env_steps: int) -> None:
-        """Drop the rows after `env_steps`, which a run resumed from there will write again.
+    def truncate(self, env_steps: int, rows: int | None = None) -> None:
+        """Drop what a run resumed from there will write again: the rows after `env_steps`, and after the first `rows`.
 
         Raises:
           RunDamagedError: the table cannot be read.
           StorageError: it cannot be written.
         """
-        kept = [line for line, row in _lines(self.path) if row["env_steps"] <= env_steps]
+        before = [line for line, row in _lines(self.path) if row["env_steps"] <= env_steps]
+        kept = before[:rows]
         if self.path.exists():
             write_atomic(self.path, b"".join(kept))
-        self._purge_step = env_steps + 1
+        self.rows = len(kept)
+        self._purge_step = env_steps + (len(kept) == len(before))
 
     def _write_events(self, row: dict[str, float | None]) -> None:
         """The row for TensorBoard, in a file of this sitting's own.
@@ -151,15 +154,17 @@ def _number(x: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Remove what follows the last line end, so that the next row begins a line of its own."""
+def _cut_torn_line(path: Path) -> int:
+    """Remove what follows the last line end, so that the next row begins a line of its own; returns whole lines."""
     with contextlib.suppress(FileNotFoundError):
         try:
             data = path.read_bytes()
             whole = data.rfind(b"\n") + 1
             if whole < len(data):
                 os.truncate(path, whole)
+            return data.count(b"\n")
         except FileNotFoundError:
             raise
         except OSError as error:
             raise storage_error(path, error) from error
+    return 0

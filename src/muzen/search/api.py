@@ -18,6 +18,7 @@ from muzen.search.gumbel import Gumbel
 from muzen.search.puct import Puct
 from muzen.search.reuse import check_tree, grafted
 from muzen.search.tree import MODES, Tree, records
+from muzen.static import Static, split
 from muzen.types import Array, HostModel, Model, Prediction, SearchResult
 
 _log = logging.getLogger("muzen.search")
@@ -114,7 +115,7 @@ def search(
             "path: the host path cannot be traced; call search outside jit and scan"
             + ("" if on_host or tree is not None else ", or use path='xla'")
         )
-    static, arrays = split_model(None if on_host else model)
+    static, arrays = split(None if on_host else model)
     if chosen == "xla":
         return _search_xla(static, simulations, max_depth, fixed, mesh, arrays, root, key, rule, explore, temperature)
     kept, first, known = 0, 1, jax.tree.map(lambda x: (np if on_host else jnp).asarray(x)[:, None], root.state)
@@ -147,25 +148,6 @@ def _with_roots(states: Any, roots: Any) -> Any:
 def _round_up(count: int) -> int:
     """The next power of two: sizes that few programs are compiled for."""
     return 1 << (count - 1).bit_length()
-
-
-class StaticModel(NamedTuple):
-    """What of a model is no array: jit compiles once for each of these."""
-
-    structure: Any
-    leaves: tuple[Any, ...]
-
-    def model(self, arrays: list[Any]) -> Any:
-        found = iter(arrays)
-        return jax.tree.unflatten(self.structure, [next(found) if x is None else x for x in self.leaves])
-
-
-def split_model(model: Any) -> tuple[StaticModel, list[Any]]:
-    """A model as what jit compiles for, and its arrays: a call then costs less than with the model itself."""
-    leaves, structure = jax.tree.flatten(model)
-    arrays = [x for x in leaves if isinstance(x, jax.Array | np.ndarray)]
-    rest = tuple(None if isinstance(x, jax.Array | np.ndarray) else x for x in leaves)
-    return StaticModel(structure, rest), arrays
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
@@ -225,9 +207,9 @@ def _sizes(prediction: Prediction) -> tuple[int, int]:
     return np.shape(prediction.policy_logits)[1], np.shape(prediction.value)[1]
 
 
-def _recurrent(static: StaticModel, sizes: tuple[int, int], arrays: list[Any], state: Any, action: Any) -> Prediction:
+def _recurrent(static: Static, sizes: tuple[int, int], arrays: list[Any], state: Any, action: Any) -> Prediction:
     """What the model answers, checked while it is traced: the kernels read its arrays by address."""
-    found = static.model(arrays).recurrent(state, action)
+    found = static.join(arrays).recurrent(state, action)
     _check_answer("recurrent", sizes, found, len(action))
     _check_states("recurrent", state, found.state)
     return _typed(found)
