@@ -6,7 +6,7 @@ search  microseconds of a simulation less the network's own, as simulations go 1
         roots; and for each edge that a simulation walks
 replay  microseconds to add a step and to draw a sequence, as replay holds 10^4 -> 10^7 steps
 memory  bytes of a stored step, by environment
-start   seconds from an empty command line to the end of the first gradient steps, with empty caches and with full ones
+start   seconds from typing `muzen train` to the end of the first gradient steps, with empty caches and with full ones
 acting  environment steps and simulations per second of self-play, from 1 to many environments; connect_four needs
         pip install -e ".[games]"
 """
@@ -29,7 +29,7 @@ import numpy as np
 
 from muzen import envs
 from muzen.config import ReplayConfig, override
-from muzen.experiment import Experiment
+from muzen.experiment import Experiment, choose_devices
 from muzen.replay import Replay, Rows
 from muzen.replay.columns import bytes_per_row
 from muzen.runs import RunFolder
@@ -43,6 +43,8 @@ LANES = 8
 ENVIRONMENTS = [1, 2, 4, 8, 16, 32, 64]
 MEMORY_OF = ["CartPole-v1", "LunarLander-v3", "openspiel:connect_four", "openspiel:go(board_size=9)"]
 ACTING = ["CartPole-v1", "openspiel:connect_four"]
+STARTS = ["CartPole-v1", "openspiel:connect_four"]
+COLD_STARTS = 3
 
 
 # --- search ---------------------------------------------------------------------------------------------------------
@@ -67,7 +69,8 @@ def search_point(actions: int, simulations: int, rounds: int) -> dict[str, Any]:
     for name in ("gumbel", "puct"):
         less = [(a - b) / simulations * 1e6 for a, b in zip(times[name], times["floor"], strict=True)]
         row[f"{name} tree us"] = common.summary(less)
-        row[f"{name} edges"] = edges_walked(side_by_side, name, given, simulations)
+        row[f"{name} edges"] = edges = edges_walked(side_by_side, name, given, simulations)
+        row[f"{name} tree us / edge"] = common.summary([us / edges for us in less])
     return row
 
 
@@ -162,33 +165,32 @@ def memory(env_id: str) -> dict[str, Any]:
 
 
 # --- start ----------------------------------------------------------------------------------------------------------
-START = """
-import sys, time
-import muzen
-class First(muzen.Callback):
-    def on_checkpoint(self, run):
-        if run.updates:
-            print(time.time(), flush=True)
-muzen.train(sys.argv[1], env_steps=int(sys.argv[2]), evaluate__episodes=1, out=sys.argv[3], callbacks=[First()])
-"""
-
-
 def start(env_id: str, repeats: int) -> dict[str, Any]:
-    """Seconds from starting Python to the end of the first gradient steps: with empty caches, then with full ones."""
+    """Seconds from the command to the end of the first gradient steps: with empty caches, then with full ones."""
     config, _ = common.as_trained(env_id)
     steps = config.act.random_steps + 2 * config.act.environments
-    found = []
-    with tempfile.TemporaryDirectory() as folder:
-        caches = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/jax", "NUMBA_CACHE_DIR": f"{folder}/numba"}
-        caches["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
-        for turn in range(repeats + 1):
-            command = [sys.executable, "-c", START, env_id, str(steps), f"{folder}/run{turn}"]
-            began = time.time()
-            done = subprocess.run(command, capture_output=True, text=True, env=os.environ | caches)
-            if done.returncode != 0:
-                raise RuntimeError(f"{env_id}: {done.stderr.strip()[-500:]}")
-            found.append(float(done.stdout.split()[0]) - began)
-    return {"env": env_id, "cold s": found[0], "warm s": common.summary(found[1:])}
+    cold: list[float] = []
+    warm: list[float] = []
+    for _ in range(COLD_STARTS):
+        with tempfile.TemporaryDirectory() as folder:
+            cold.append(started(env_id, steps, Path(folder), 0))
+            warm += [started(env_id, steps, Path(folder), turn) for turn in range(1, repeats + 1)]
+    return {"env": env_id, "cold s": common.summary(cold), "warm s": common.summary(warm)}
+
+
+def started(env_id: str, steps: int, folder: Path, turn: int) -> float:
+    """Seconds from the command to the checkpoint after its last gradient step, with the caches of `folder`."""
+    caches = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/jax", "NUMBA_CACHE_DIR": f"{folder}/numba"}
+    caches["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    run = folder / f"run{turn}"
+    command = [sys.executable, "-m", "muzen", "train", env_id, "--env-steps", str(steps), "--out", str(run)]
+    began = time.time()
+    done = subprocess.run(
+        [*command, "--evaluate.episodes", "1"], capture_output=True, text=True, env=os.environ | caches
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{env_id}: {done.stderr.strip()[-500:]}")
+    return (run / "checkpoint" / "checkpoint.json").stat().st_mtime - began
 
 
 # --- acting ---------------------------------------------------------------------------------------------------------
@@ -196,6 +198,7 @@ def acting(env_id: str, environments: int, seconds: float = 3.0) -> dict[str, An
     """Self-play alone: searches, moves, rows into replay; nothing is learned."""
     config, spec = common.as_trained(env_id)
     config = override(config, {"act.environments": environments, "act.random_steps": 0})
+    config = override(config, {"devices": choose_devices(config, spec.observation_shape, None)})
 
     def make() -> Environment:
         return envs.make(env_id, past_actions=spec.past_actions)
@@ -237,7 +240,7 @@ def measure(part: str, rounds: int) -> list[dict[str, Any]]:
     if part == "memory":
         return [memory(env_id) for env_id in playable(MEMORY_OF)]
     if part == "start":
-        return [start("CartPole-v1", max(3, rounds // 10))]
+        return [start(env_id, max(1, rounds // 30)) for env_id in playable(STARTS)]
     return [acting(env_id, e) for env_id in playable(ACTING) for e in ENVIRONMENTS]
 
 

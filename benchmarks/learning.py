@@ -3,7 +3,8 @@
     python benchmarks/learning.py [--env CartPole-v1,LunarLander-v3] [--rounds 30] [--json FILE]
 
 "floor" is the forward and backward pass of the same network on arrays that are ready, the loss and its gradient, and
-nothing else: no optimiser, no averaged or target weights, no reports. Floor, learning step and batch building take
+nothing else: no optimiser, no averaged or target weights, no reports. All take as many gradient steps in one call as
+training does, whose own time is shared out among them. Floor, learning step and batch building take
 turns; a ratio is the median of the ratios within one round, its range from the 10th to the 90th percentile.
 """
 
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzen.config import Config
-from muzen.experiment import UPDATES_PER_CALL, make_model
+from muzen.experiment import make_model, updates_per_call
 from muzen.learner import Report, init_learner, loss, make_learn, sample, trainable
 from muzen.optimizer import make_optimizer
 from muzen.replay import Replay, Rows
@@ -54,8 +55,8 @@ def filled(spec: EnvSpec, config: Config, steps: int) -> Replay:
     return replay
 
 
-def programs(config: Config, spec: EnvSpec):
-    """{name: () -> seconds of one gradient step} and what keeps them fed."""
+def programs(config: Config, spec: EnvSpec, count: int):
+    """{name: a function that makes `count` gradient steps, or what feeds them}."""
     learn, replay = config.learn, filled(spec, config, 20_000)
     model = make_model(config, spec, None, None, None)
     optimizer = make_optimizer(learn)
@@ -63,7 +64,7 @@ def programs(config: Config, spec: EnvSpec):
     state = init_learner(model, optimizer)
 
     def batch():
-        return sample(replay, UPDATES_PER_CALL, learn)
+        return sample(replay, count, learn)
 
     parameters, rest = eqx.partition(model, trainable(model))
 
@@ -80,18 +81,20 @@ def programs(config: Config, spec: EnvSpec):
     ready = jax.tree.map(jnp.asarray, batch())
 
     def whole() -> Report:
-        return step(state, ready)[1]
+        nonlocal state
+        state, report = step(state, ready)
+        return report
 
     return {"floor": lambda: floor(parameters, ready), "learning step": whole, "batch": batch}
 
 
 def measure(config: Config, spec: EnvSpec, rounds: int) -> dict[str, Any]:
     """Microseconds for one gradient step of each program, and the ratios."""
-    runs = programs(config, spec)
+    count = updates_per_call(config.act.environments, config.learn)
+    runs = programs(config, spec, count)
     times = common.in_turn({name: lambda run=run: jax.block_until_ready(run()) for name, run in runs.items()}, rounds)
-    row: dict[str, Any] = {
-        f"{name} us": common.summary([t / UPDATES_PER_CALL * 1e6 for t in times[name]]) for name in runs
-    }
+    row: dict[str, Any] = {"steps a call": count}
+    row |= {f"{name} us": common.summary([t / count * 1e6 for t in times[name]]) for name in runs}
     for a, b in (("learning step", "floor"), ("batch", "learning step")):
         row[f"{a} / {b}"] = common.ratio(times, a, b)
     return row

@@ -4,8 +4,9 @@
 
 Every system trains afresh for each of a fixed list of budgets in environment steps, smallest first, until the final
 weights of every seed reach a mean return of 475 over 100 greedy episodes; a run of more than 15 minutes ends its
-system. What counts is the wall-clock from starting Python to the last gradient step, imports and compiling included,
-and environment steps.
+system. Then those that got there train once more, seed by seed in turn, for the ratios of their times. What counts is
+the wall-clock from starting Python to the last gradient step, imports and compiling included, and environment steps,
+all that were taken before the last gradient step. JAX keeps compiled programs between runs, the peer's as well as ours.
 
 Each peer lives in a virtual environment of its own in the user's cache folder, made at the first run: Stable-Baselines3
 2.9.2 on torch 2.13.0, DQN and PPO with the settings of its zoo for CartPole-v1; mujax 0.1.3, once as its README has it,
@@ -30,7 +31,8 @@ import numpy as np
 ENV_ID, GOAL, EPISODES, FIRST_SEED = "CartPole-v1", 475.0, 100, 1_000_000
 BUDGETS = [2_500, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000]
 LIMIT_S = 900.0
-# What each peer's own environment gets, one call of pip after another: torch first, so that its CPU build is taken.
+# What each peer's own environment gets, one call of pip after another: torch first, so that pip's own choice of its
+# build counts (on Linux that is CUDA's, several GB, where pip is not told otherwise).
 INSTALLS = {
     "sb3": (["torch==2.13.0"], ["stable-baselines3==2.9.2"]),
     "mujax": (["mujax==0.1.3"],),
@@ -114,17 +116,26 @@ def train_mujax(steps: int, seed: int, small: bool = False) -> tuple[int, Callab
     from mujax.inference import Policy
     from mujax.types import as_vector_env, make_environment_spec
 
+    class Counted(gymnasium.vector.VectorWrapper):
+        steps = 0
+
+        def step(self, actions):
+            Counted.steps += self.num_envs
+            return super().step(actions)
+
     def make(_seed: int) -> Any:
         mode = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}
-        return gymnasium.make_vec(ENV_ID, num_envs=16, vectorization_mode="sync", vector_kwargs=mode)
+        return Counted(gymnasium.make_vec(ENV_ID, num_envs=16, vectorization_mode="sync", vector_kwargs=mode))
 
     config = GMZConfig(batch_size=256)
     if small:
         config = GMZConfig(batch_size=256, replay_ratio=32.0, min_replay_size=1_000).with_size("S")
-    updates = config.num_learner_steps(steps)
+    # Nothing is learned before replay holds its least; a budget below that gives it one gradient step.
+    updates = config.num_learner_steps(max(0, steps - config.min_replay_size))
     config = config.with_num_steps(updates)
     experiment = ExperimentConfig(config=config, environment_factory=make, max_num_learner_steps=updates, seed=seed)
     learner = run_experiment(experiment)
+    taken = Counted.steps
     algorithm = algorithm_for(config)
     env = as_vector_env(make(seed))
     spec = make_environment_spec(env)
@@ -134,7 +145,7 @@ def train_mujax(steps: int, seed: int, small: bool = False) -> tuple[int, Callab
     params = learner.get_params()
     params = params[0] if isinstance(params, tuple) else params
     policy = Policy(algorithm.make_policy(graph, spec, config, True), params, spec.num_actions)
-    return int(updates * config.batch_size / config.replay_ratio), policy.act
+    return taken, policy.act
 
 
 def trained() -> None:
@@ -171,24 +182,29 @@ def child(system: str, steps: int, seed: int, folder: str) -> None:
 
 
 # --- the parent -----------------------------------------------------------------------------------------------------
+def home(peer: str) -> Path:
+    """The folder of a peer's own environment."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("muzen")) / "peers" / peer
+
+
 def python_of(peer: str | None) -> str:
     """The interpreter of a peer's own environment, made if it is not there yet."""
     if peer is None:
         return sys.executable
-    import platformdirs
-
-    home = Path(platformdirs.user_cache_dir("muzen")) / "peers" / peer
-    python, done = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python"), home / "installed"
+    folder = home(peer)
+    python, done = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"), folder / "installed"
     if not done.exists():
-        common.say(f"installing {peer} into {home}")
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+        common.say(f"installing {peer} into {folder}")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         for packages in INSTALLS[peer]:
             subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
         done.write_text("\n".join(p for packages in INSTALLS[peer] for p in packages))
     return str(python)
 
 
-def run_once(system: str, steps: int, seed: int, limit_s: float) -> dict[str, Any]:
+def run_once(system: str, steps: int, seed: int, limit_s: float, tries: int = 2) -> dict[str, Any]:
     """One training in a process of its own: seconds, environment steps, return; or why there is none."""
     import tempfile
 
@@ -196,7 +212,10 @@ def run_once(system: str, steps: int, seed: int, limit_s: float) -> dict[str, An
     with tempfile.TemporaryDirectory() as folder:
         command = [python_of(peer), str(Path(__file__).resolve()), "--child", system, "--budgets", str(steps)]
         command += ["--seeds", str(seed), "--folder", f"{folder}/run"]
-        environment = os.environ | ({} if peer is None else {"PYTHONPATH": ""})
+        environment = dict(os.environ)
+        if peer is not None:
+            cache = {"JAX_COMPILATION_CACHE_DIR": str(home(peer) / "jax"), "PYTHONPATH": ""}
+            environment |= cache | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
         began = time.time()
         try:
             # Evaluation is not limited; ten minutes are more than any of them takes.
@@ -206,6 +225,8 @@ def run_once(system: str, steps: int, seed: int, limit_s: float) -> dict[str, An
         except subprocess.TimeoutExpired:
             return {"seconds": None, "why": f"more than {limit_s:.0f} s"}
     said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode != 0 and tries > 1:  # the machine's doing, maybe: a row is not decided by one crash
+        return run_once(system, steps, seed, limit_s, tries - 1)
     if done.returncode != 0 or len(said) < 2:
         return {"seconds": None, "why": (done.stderr.strip().splitlines() or ["killed"])[-1]}
     seconds = said[-2]["trained"] - began
@@ -239,8 +260,30 @@ def climb(systems: list[str], budgets: list[int], seeds: list[int], limit_s: flo
     return runs
 
 
-def results(runs: list[dict[str, Any]], systems: list[str], seeds: list[int]) -> list[dict[str, Any]]:
-    """What each system needed, and how many times more than the first one."""
+def in_turn(runs: list[dict[str, Any]], systems: list[str], seeds: list[int], limit_s: float) -> dict[str, list[float]]:
+    """{system: seconds by seed} of those that got there, each seed of all of them one after another."""
+    passed = {row["system"]: row["budget"] for row in results(runs, systems, seeds, {}) if row["budget"]}
+    times: dict[str, list[float]] = {system: [] for system in passed}
+    if len(passed) < 2:
+        return {}
+    for seed in seeds:
+        for system, budget in passed.items():
+            found = run_once(system, budget, seed, limit_s)
+            common.say(f"in turn: {system}, seed {seed}: {found['seconds']} s")
+            times[system].append(found["seconds"] or float("nan"))
+    return times
+
+
+def results(
+    runs: list[dict[str, Any]], systems: list[str], seeds: list[int], times: dict[str, list[float]]
+) -> list[dict[str, Any]]:
+    """What each system needed, and how many times more than the first one.
+
+    Args:
+      runs: of `climb`.
+      systems, seeds: as given.
+      times: of `in_turn`; where there are some, they are the seconds that count.
+    """
     rows = []
     for system in systems:
         own = [run for run in runs if run["system"] == system]
@@ -249,7 +292,7 @@ def results(runs: list[dict[str, Any]], systems: list[str], seeds: list[int]) ->
         if len(last) == len(seeds) and all(run.get("return", 0) >= GOAL for run in last):
             row["budget"] = last[0]["budget"]
             row["env_steps"] = common.summary([run["env_steps"] for run in last])
-            row["seconds"] = common.summary([run["seconds"] for run in last])
+            row["seconds"] = common.summary(times.get(system) or [run["seconds"] for run in last])
             row["returns"] = [run["return"] for run in last]
         else:
             best = max((run.get("return", 0.0) for run in own), default=0.0)
@@ -258,8 +301,9 @@ def results(runs: list[dict[str, Any]], systems: list[str], seeds: list[int]) ->
     first = rows[0]
     for row in rows[1:]:
         if row["budget"] and first["budget"]:
-            for name in ("env_steps", "seconds"):
-                row[f"times more {name}"] = row[name]["median"] / first[name]["median"]
+            row["env_steps, times"] = row["env_steps"]["median"] / first["env_steps"]["median"]
+            if times:
+                row["seconds, times"] = common.ratio(times, row["system"], first["system"])
     return rows
 
 
@@ -327,7 +371,7 @@ def main() -> None:
     for peer in dict.fromkeys(SYSTEMS[name] for name in systems):
         python_of(peer)
     runs = climb(systems, options.budgets, options.seeds, options.limit_s)
-    rows = results(runs, systems, options.seeds)
+    rows = results(runs, systems, options.seeds, in_turn(runs, systems, options.seeds, options.limit_s))
     for row in rows:
         cells = [f"{name} {common.show(x, ',.0f') if isinstance(x, dict) else x}" for name, x in row.items()]
         common.say("  ".join(cells))

@@ -280,7 +280,8 @@ def measure_point(point: str, engines: list[str], rounds: int, limit_s: float, m
     engines = [e for e in engines if e not in skipped]
     given = arguments(kind, roots, actions)
     runs = {e: partial(program(e, simulations), *given) for e in engines}
-    if usable_cores() >= DEVICES and roots >= LEAST_ROOTS * DEVICES and roots % DEVICES == 0:
+    enough = usable_cores() >= DEVICES and available(DEVICES) >= DEVICES
+    if enough and roots >= LEAST_ROOTS * DEVICES and roots % DEVICES == 0:
         mesh = mesh_of(DEVICES)
         parts = (*everywhere(given[:2], mesh), divided(given[2], mesh))
         runs |= {f"{e} divided": partial(program(e, simulations, mesh), *parts) for e in engines if e != "floor"}

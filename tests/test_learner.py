@@ -374,3 +374,22 @@ def test_gradients_move_the_network_and_not_the_normaliser_or_the_supports():
     parameters, rest = eqx.partition(model, trainable(model))
     assert len(jax.tree.leaves(parameters)) == len(leaves(model))
     assert len(jax.tree.leaves(eqx.filter(rest, eqx.is_inexact_array))) == 7  # γ, mean, std, two limits, two scales
+
+
+def test_all_three_models_see_observations_by_the_scale_that_a_step_is_given():
+    (begun, learn), batches = stepping(), sample(filled_replay(terminated=True), STEPPED, count=1)
+    shape = np.shape(begun.model.observation_mean) or batches.observation.shape[3:]
+    begun = init_learner(
+        eqx.tree_at(
+            lambda m: (m.observation_mean, m.observation_std), make_model(), (jnp.zeros(shape), jnp.ones(shape))
+        ),
+        make_optimizer(STEPPED),
+    )
+    scale = np.full(shape, 0.5, np.float32), np.full(shape, 2.0, np.float32)
+    ended, report = learn(begun, batches, scale)
+    for model in (ended.model, ended.target, ended.average):
+        np.testing.assert_array_equal(model.observation_mean, scale[0])
+        np.testing.assert_array_equal(model.observation_std, scale[1])
+    unscaled, other = learn(begun, batches)
+    np.testing.assert_array_equal(unscaled.model.observation_mean, 0.0)
+    assert float(report.loss[0]) != float(other.loss[0])  # the step itself sees them so

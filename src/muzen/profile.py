@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from muzen.static import Static, split
 from muzen.types import Array, Model, Prediction
 
 FILE = "profile.json"
 SEARCH, ENVIRONMENT, STORING, BATCH = "search", "environment", "storing", "batch"
 REANALYSIS, LEARNING, CHECKPOINTS, EVALUATION = "reanalysis", "learning step", "checkpoints", "evaluation"
+CURVE = "learning curve's matches"
 NETWORK, TREE = "search: network", "search: tree and calls"
 COMPILING, REST = "compiling (longest call of each part)", "rest"
 COMPILED = (SEARCH, STORING, BATCH, REANALYSIS, LEARNING)
@@ -94,11 +96,12 @@ def network_share(search: Callable[[], Any], alone: Callable[[], Any]) -> float:
 
 def inferences(model: Model, observation: Array, simulations: int) -> None:
     """As many recurrent inferences as a search of [B, ...] observations makes in a learned model."""
-    jax.block_until_ready(_network_only(model, observation, simulations))
+    jax.block_until_ready(_network_only(*split(model), observation, simulations))
 
 
-@eqx.filter_jit
-def _network_only(model: Any, observation: Array, simulations: int) -> Array:
+@partial(jax.jit, static_argnums=(0, 3))
+def _network_only(static: Static, arrays: list[Any], observation: Array, simulations: int) -> Array:
+    model = static.join(arrays)
     root = model.initial(observation)
     batch, actions = root.policy_logits.shape
     rows = jnp.arange(batch)

@@ -115,15 +115,15 @@ PLANTS = [
         3,
         "every turn of self-play searches with the same keys",
         "experiment/run.py",
-        "return _keys(jax.random.fold_in(self.key, 3), self.drawn)",
-        "return _keys(jax.random.fold_in(self.key, 3), 0 * self.drawn)",
+        "return _keys(self.key, self.drawn)",
+        "return _keys(self.key, 0 * self.drawn)",
         claim("test_experiment.py", "test_every_turn_of_self_play_and_reanalysis_has_a_key_of_its_own"),
     ),
     Plant(
         3,
         "every environment of a run searches with the same noise",
         "experiment/run.py",
-        "jax.random.fold_in(jax.random.fold_in(key, i), turn)",
+        "jax.random.fold_in(jax.random.fold_in(of_noise, i), turn)",
         "jax.random.fold_in(key, turn)",
         claim(
             "test_experiment.py",

@@ -6,11 +6,10 @@ checkpoint holds of it.
 
 from muzen.experiment.keeping import SPAN_FLOOR, restore_model, spec_from_dict
 from muzen.experiment.parts import choose_devices, make_agent, make_model, make_simulator
-from muzen.experiment.run import UPDATES_PER_CALL, Experiment
+from muzen.experiment.run import Experiment, updates_per_call
 
 __all__ = [
     "SPAN_FLOOR",
-    "UPDATES_PER_CALL",
     "Experiment",
     "choose_devices",
     "make_agent",
@@ -18,4 +17,5 @@ __all__ = [
     "make_simulator",
     "restore_model",
     "spec_from_dict",
+    "updates_per_call",
 ]

@@ -26,7 +26,7 @@ from muzen.actors import Plan, Rollout
 from muzen.agent import Agent
 from muzen.caches import use_compilation_cache
 from muzen.callbacks import Callback
-from muzen.config import Config
+from muzen.config import Config, LearnConfig
 from muzen.diagnose import Health
 from muzen.errors import NonFiniteLossError
 from muzen.evaluate import evaluate
@@ -60,6 +60,11 @@ GREEDY = 1e-4
 RECENT_EPISODES = 20
 # Games played on in which a player would have resigned, in the running rate of those that it did not lose.
 JUDGED_GAMES = 100
+
+
+def updates_per_call(environments: int, learn: LearnConfig) -> int:
+    """Gradient steps in one XLA call: what a turn of so many environments asks for, up to `UPDATES_PER_CALL`."""
+    return int(np.clip(round(environments * learn.samples_per_step / learn.batch_size), 1, UPDATES_PER_CALL))
 
 
 class Experiment:
@@ -114,8 +119,7 @@ class Experiment:
         model = make_model(config, self.spec, network, value_encoding, reward_encoding)
         self.learner = devices.everywhere(init_learner(model, optimizer), self.mesh)
         self._learn = make_learn(learn, optimizer, self.total_updates, self.mesh)
-        per_turn = config.act.environments * learn.samples_per_step / learn.batch_size
-        self.updates_per_call = int(np.clip(round(per_turn), 1, UPDATES_PER_CALL))
+        self.updates_per_call = updates_per_call(config.act.environments, learn)
         act = config.act
         self.value_spread = self.least_spread = self.value_explained = 0.0
         self.normaliser = Normaliser(self.spec.observation_shape)
@@ -335,7 +339,7 @@ class Experiment:
         for batches in self._owed_batches():
             with self.clock(profile.LEARNING):
                 self.learner, reports = self._updates(self.learner, [batches], self._scale())
-            self._take_in(batches, reports[0])
+                self._take_in(batches, reports[0])
 
     def _compile(self, learner: ThreadPoolExecutor) -> Future[None]:
         """Compile the gradient step in the learner's thread, while the first environment steps are taken."""
@@ -357,8 +361,8 @@ class Experiment:
         def finish() -> None:
             with self.clock(profile.LEARNING):
                 self.learner, reports = job.result()
-            for batches, report in zip(calls, reports, strict=True):
-                self._take_in(batches, report)
+                for batches, report in zip(calls, reports, strict=True):
+                    self._take_in(batches, report)
 
         return finish
 
@@ -462,7 +466,8 @@ class Experiment:
                 # From here to the end of the turn nothing is under way in the other thread.
                 take_in()
                 if self._measures(steps):
-                    self.measure()
+                    with self.clock(profile.CURVE):
+                        self.measure()
                 if self.env_steps >= self.next_report:
                     self.report()
                     self.next_report += REPORT_STEPS
