@@ -207,11 +207,11 @@ def test_an_unnamed_environment_gets_its_discount_and_spells_of_noise_from_its_l
     assert preset("Mine-v0", long).act.noise_steps > preset("Mine-v0").act.noise_steps == 0
 
 
-def test_presets_share_how_to_learn_but_for_acrobots_optimiser():
+def test_presets_share_how_to_learn_but_for_acrobots_optimiser_and_what_cartpole_has_so_little_data_for():
     scale = {"env_steps", "learn.samples_per_step", "learn.discount", "reanalyse.positions_per_step"}
-    scale |= {"value.limit", "value.bins", "act.noise_steps"}
+    scale |= {"value.limit", "value.bins", "act.noise_steps", "learn.batch_size", "learn.unroll_steps"}
     hidden = {"network.past_actions"}  # what the environment does not show is no way to learn either
     assert PRESETS["Acrobot-v1"]["learn.optimizer"] == "muon"
+    own = {"Acrobot-v1": {"learn.optimizer"}, "CartPole-v1": {"learn.ends", "search.span_floor"}}
     for name, stated in PRESETS.items():
-        own = {"learn.optimizer"} if name == "Acrobot-v1" else set()
-        assert set(stated) <= scale | hidden | own, name
+        assert set(stated) <= scale | hidden | own.get(name, set()), name
