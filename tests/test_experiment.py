@@ -207,8 +207,9 @@ def test_noise_without_spells_never_ends(tmp_path):
 
 
 def test_q_is_rescaled_by_all_that_values_spread_over_while_the_value_explains_nothing(starting):
-    starting.value_spread = 50.0
-    for explained, floor in ((-3.0, 50.0), (0.5, 50 * 0.03**0.5), (1.0, 50 * 0.03)):
+    starting.value_spread, share = 50.0, starting.config.search.span_floor
+    assert 0 < share < 0.1
+    for explained, floor in ((-3.0, 50.0), (0.5, 50 * share**0.5), (1.0, 50 * share)):
         starting.value_explained = explained
         assert starting.span_floor() == pytest.approx(floor)
 

@@ -2,7 +2,8 @@
 
 A preset of Gymnasium's tasks states only what is a matter of scale (how long to train, how far to look ahead) or of
 what the environment hides; how to learn is the same everywhere, but for Acrobot's optimiser and two numbers that make
-more of CartPole's few steps, and stands as the defaults of `config.py`. Games also change how they learn, and each such line says why.
+more of CartPole's few steps, and stands as the defaults of `config.py`. Games also change how they learn, and each such
+line says why.
 """
 
 from __future__ import annotations
