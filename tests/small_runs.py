@@ -31,6 +31,7 @@ SMALL = {
     "learn.batch_size": 32,
     "learn.unroll_steps": 2,  # fewer take less time to compile
     "learn.warmup_updates": 5,
+    "learn.ends": 0.0,  # so that replay may be prioritised
     "reanalyse.positions_per_step": 8,
     "reanalyse.batch_size": 64,
     "evaluate.episodes": 3,
