@@ -162,11 +162,11 @@ def test_acting_and_learning_are_under_way_at_the_same_time(tmp_path):
         begun.append(run.owed_updates < owed)
         return finish
 
-    def wait_for_acting(state, batches):
+    def wait_for_acting(state, batches, scale):
         assert threading.current_thread() is not threading.main_thread()
         learning.set()
         assert acted.wait(WAIT_S), "acting waits for learning"
-        return learn(state, batches)
+        return learn(state, batches, scale)
 
     def wait_for_learning():
         if begun[-1] and run.updates == 0:
@@ -188,10 +188,10 @@ def test_an_error_of_the_learners_thread_ends_the_run_with_its_own_traceback(tmp
     run = started(tmp_path / "run", checkpoint_minutes=0.0)
     learn = run._learn
 
-    def breaks(state, batches):
+    def breaks(state, batches, scale):
         if run.updates >= 40:
             raise MemoryError("planted in the learner")
-        return learn(state, batches)
+        return learn(state, batches, scale)
 
     breaks.compile = learn.compile
     run._learn = breaks
