@@ -54,8 +54,10 @@ class OwnParts:
 
     def named(self, env: str | None) -> list[str]:
         """The flags that name these parts, and `env` where that is code too, for another command."""
+        from muzen.envs import is_code
+
         flags = {
-            "--env": env if env and ":" in env and not env.startswith("openspiel:") else None,
+            "--env": env if env is not None and is_code(env) else None,
             "--network-from": self.network_from,
             "--value-encoding-from": self.value_encoding_from,
             "--reward-encoding-from": self.reward_encoding_from,
@@ -553,7 +555,9 @@ def _parse_train(words: list[str]) -> Train:
         env_id, file = first.env_id, first.config
     if file is not None and not env_id:
         env_id = load_config(file, base=Config("")).env_id
-        if ":" in env_id and not env_id.startswith("openspiel:"):
+        from muzen.envs import is_code
+
+        if is_code(env_id):
             raise ConfigError(
                 f"env_id: {file} names {env_id}, which is code, and no file may start code; name it yourself: "
                 f"muzen train {env_id} --config {file}"

@@ -103,6 +103,11 @@ def env_name(env: EnvLike) -> str:
     return f"python:{getattr(function, '__module__', '?')}:{name}"
 
 
+def is_code(name: str) -> bool:
+    """Whether an environment's name makes Muzen import or call code that the name chooses."""
+    return ":" in name and not name.startswith(PREFIX)
+
+
 def named_again(env: EnvLike | None, recorded: str) -> EnvLike:
     """Where a run's environment comes from: what the user names, or else the recorded id if that runs no user's code.
 
@@ -111,7 +116,7 @@ def named_again(env: EnvLike | None, recorded: str) -> EnvLike:
     """
     if env is not None:
         return env
-    if ":" in recorded and not recorded.startswith(PREFIX):
+    if is_code(recorded):
         raise EnvError(
             f"{recorded}: the run was trained on code of yours; name it again: "
             "env=... in Python, --env python:module:function on the command line"

@@ -187,7 +187,7 @@ class RunFolder:
             file = open(path, "a+b")  # noqa: SIM115 - an error here is the folder's, one below is the caller's
         except OSError as error:
             raise storage_error(path, error) from error
-        with contextlib.closing(file):
+        with file:
             try:
                 _lock(file)
             except OSError as error:
