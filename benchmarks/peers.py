@@ -8,6 +8,8 @@ system. Then those that got there train once more, seed by seed in turn, for the
 the wall-clock from starting Python to the last gradient step, imports and compiling included, and environment steps,
 all that were taken before the last gradient step. JAX keeps compiled programs between runs, the peer's as well as ours.
 
+It takes hours. With --json every run is written down when it ends, and the same command goes on after what is there.
+
 Each peer lives in a virtual environment of its own in the user's cache folder, made at the first run: Stable-Baselines3
 2.9.2 on torch 2.13.0, DQN and PPO with the settings of its zoo for CartPole-v1; mujax 0.1.3, once as its README has it,
 and once with the small network that its command line recommends for classic control and more learning for each step.
@@ -235,21 +237,52 @@ def run_once(system: str, steps: int, seed: int, limit_s: float, tries: int = 2)
     return {"seconds": seconds} | said[-1]
 
 
-def climb(systems: list[str], budgets: list[int], seeds: list[int], limit_s: float) -> list[dict[str, Any]]:
+class Notes:
+    """Every run that was measured, kept in a file if there is one.
+
+    Args:
+      path: written after each run; runs that it holds are not measured again.
+      about: the machine, and what else a run depends on; a file of another one is refused.
+    """
+
+    def __init__(self, path: Path | None, about: dict[str, Any]):
+        self.path, self.about, self.parts = path, about, {"climb": [], "in_turn": []}
+        if path is not None and path.exists():
+            held = json.loads(path.read_text(encoding="utf-8"))
+            if any(held["machine"].get(name) != about[name] for name in about if not name.startswith("load")):
+                raise SystemExit(f"--json: {path} is of another machine or other versions; give another file")
+            self.parts = {name: held[name] for name in self.parts}
+
+    def measured(self, part: str, system: str, steps: int, seed: int, limit_s: float) -> dict[str, Any]:
+        """A run of one part: the one that was measured before, or a new one."""
+        which = {"system": system, "budget": steps, "seed": seed}
+        for run in self.parts[part]:
+            if which.items() <= run.items():
+                return run
+        run = which | run_once(system, steps, seed, limit_s)
+        self.parts[part].append(run)
+        self.keep({})
+        cells = [f"{name} {x:.4g}" if isinstance(x, float) else f"{name} {x}" for name, x in run.items()]
+        common.say("  ".join([*cells, *([] if part == "climb" else ["in turn"])]))
+        return run
+
+    def keep(self, found: dict[str, Any]) -> None:
+        """Write everything so far, and what was found of it."""
+        if self.path is not None:
+            text = json.dumps({"machine": self.about, "goal": GOAL, **found, **self.parts}, indent=1) + "\n"
+            beside = self.path.with_name(self.path.name + ".part")
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(self.path)
+
+
+def climb(notes: Notes, systems: list[str], budgets: list[int], seeds: list[int], limit_s: float) -> None:
     """Budget by budget, the systems in turn; one that passes with every seed, or takes too long, is done."""
-    runs: list[dict[str, Any]] = []
     going = list(systems)
     for steps in budgets:
         for system in list(going):
             passed = True
             for seed in seeds:
-                found = run_once(system, steps, seed, limit_s)
-                runs.append({"system": system, "budget": steps, "seed": seed} | found)
-                common.say(
-                    "  ".join(
-                        f"{name} {x:.4g}" if isinstance(x, float) else f"{name} {x}" for name, x in runs[-1].items()
-                    )
-                )
+                found = notes.measured("climb", system, steps, seed, limit_s)
                 if "why" in found:
                     going.remove(system)
                 if "why" in found or found["return"] < GOAL:
@@ -257,19 +290,18 @@ def climb(systems: list[str], budgets: list[int], seeds: list[int], limit_s: flo
                     break
             if passed:
                 going.remove(system)
-    return runs
 
 
-def in_turn(runs: list[dict[str, Any]], systems: list[str], seeds: list[int], limit_s: float) -> dict[str, list[float]]:
+def in_turn(notes: Notes, systems: list[str], seeds: list[int], limit_s: float) -> dict[str, list[float]]:
     """{system: seconds by seed} of those that got there, each seed of all of them one after another."""
+    runs = notes.parts["climb"]
     passed = {row["system"]: row["budget"] for row in results(runs, systems, seeds, {}) if row["budget"]}
     times: dict[str, list[float]] = {system: [] for system in passed}
     if len(passed) < 2:
         return {}
     for seed in seeds:
         for system, budget in passed.items():
-            found = run_once(system, budget, seed, limit_s)
-            common.say(f"in turn: {system}, seed {seed}: {found['seconds']} s")
+            found = notes.measured("in_turn", system, budget, seed, limit_s)
             times[system].append(found["seconds"] or float("nan"))
     return times
 
@@ -370,12 +402,14 @@ def main() -> None:
     common.say(common.describe(about))
     for peer in dict.fromkeys(SYSTEMS[name] for name in systems):
         python_of(peer)
-    runs = climb(systems, options.budgets, options.seeds, options.limit_s)
-    rows = results(runs, systems, options.seeds, in_turn(runs, systems, options.seeds, options.limit_s))
+    notes = Notes(options.json, about)
+    climb(notes, systems, options.budgets, options.seeds, options.limit_s)
+    times = in_turn(notes, systems, options.seeds, options.limit_s)
+    rows = results(notes.parts["climb"], systems, options.seeds, times)
     for row in rows:
         cells = [f"{name} {common.show(x, ',.0f') if isinstance(x, dict) else x}" for name, x in row.items()]
         common.say("  ".join(cells))
-    common.report({"machine": about, "goal": GOAL, "seeds": options.seeds, "rows": rows, "runs": runs}, options.json)
+    notes.keep({"seeds": options.seeds, "rows": rows})
     if options.plot:
         plot(rows, common.describe(about), options.plot)
 

@@ -224,5 +224,42 @@ def loss(weights, target_weights, sequences, config, limit, bins, fixed=None):
     return total
 
 
+def facts(weights, target_weights, sequences, config, limit):
+    """What the learner reports of the roots of a batch: the prediction v beside its target z, and two policies.
+
+    A root whose target nobody knows counts in none of it but v, and has the mean priority of the others.
+    """
+    said, meant, policies, targets = [], [], [], []
+    for sequence in sequences:
+        row = sequence.row(0)
+        views = 1 if len(row.reward) < 3 else len(row.reward)
+        state = np.tanh(row.observation @ weights["represent"])
+        said.append([decoded(x, limit) for x in value_logits(weights, state, views)])
+        z = value_targets(sequence, config, target_weights, limit)[0]
+        meant.append([np.nan] * len(said[-1]) if z is None else own(z, row.to_play))
+        policies.append(softmax(state @ weights["policy"] + weights["policy_bias"]))
+        targets.append(row.policy)
+    said, meant = np.array(said), np.array(meant)
+    known = ~np.isnan(meant[:, 0])
+    v, z = said[known], meant[known]
+    priority = np.full(len(said), np.abs(v - z).sum(1).mean() if known.any() else 0.0)
+    priority[known] = np.abs(v - z).sum(1)
+
+    def entropy(rows):
+        """Mean entropy, 1 of uniform policies."""
+        each = [-sum(p * np.log(p) for p in row if p > 0) for row in rows]
+        return np.mean(each) / np.log(len(rows[0]))
+
+    return {
+        "priority": priority,
+        "value_mean": said.mean(),
+        "value_target_mean": z.mean() if known.any() else 0.0,
+        "value_spread": max(np.quantile(x, 0.95) - np.quantile(x, 0.05) for x in z.T) if known.any() else 0.0,
+        "value_explained": 0.0 if not known.any() else 1 - np.var(v - z) / np.var(z) if np.var(z) > 1e-9 else None,
+        "policy_entropy": entropy(policies),
+        "target_entropy": entropy(targets),
+    }
+
+
 def as_jax(weights):
     return jax.tree.map(jnp.asarray, weights)

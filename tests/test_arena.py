@@ -1,5 +1,6 @@
 """The arena end to end with a tiny agent: its table, files and plot, and clear words for what cannot be played."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from small_runs import UNTAUGHT, untaught
 
 import muzen
@@ -196,8 +198,9 @@ def test_ctrl_c_keeps_the_matches_that_are_done(tmp_path):
     def stop(name, done, games):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as left:
         muzen.arena(agent_for(TIC_TAC_TOE), opponents="random,mcts:5", games=4, out=tmp_path, progress=interrupt)
+    assert left.value.__notes__ == [f"the matches that were played are in {tmp_path / 'arena-1.json'}"]
     with pytest.raises(KeyboardInterrupt):  # before a match is done
         muzen.arena(agent_for(TIC_TAC_TOE), opponents="mcts:5", games=2, out=tmp_path / "none", progress=stop)
     assert not list((tmp_path / "none").rglob("arena*"))
@@ -221,8 +224,8 @@ def test_two_arenas_at_a_time_have_files_of_their_own(tmp_path):
 
 
 def test_openings_that_a_game_has_not_are_told(tmp_path):
-    found = muzen.arena(agent_for(TIC_TAC_TOE), games=4, opening_plies=(9, 9), out=tmp_path)
-    assert "only 0 of 2 openings differ" in str(arena_tables(found)[0].caption)
+    found = muzen.arena(agent_for(TIC_TAC_TOE), games=4, opening_plies=(0, 0), out=tmp_path)
+    assert "only 1 of 2 openings differ" in str(arena_tables(found)[0].caption)
     assert "differ" not in str(arena_tables(RESULT)[0].caption)
 
 
@@ -231,19 +234,31 @@ RESULT = {
     "games": 20,
     "openings": 10,
     "distinct_openings": 10,
+    "matches_planned": 3,
     "matches": [
         {"player": "mine", "opponent": name, "games": 20, "win": win, "draw": 0, "loss": 20 - win, "score": win / 20}
         | {f"{part}_ci95": (0.1, 0.9) for part in ("win", "draw", "loss", "score")}
         for name, win in (("random", 20), ("mcts:100", 0), ("minimax:5", 7))
     ],
-    "elo": [{"name": "mine", "elo": 10.0, "ci95": (-90.0, 110.0), "games": 60}],
+    "elo": [
+        {"name": "mine", "elo": 10.0, "ci95": (-90.0, 110.0), "open_end": None, "games": 60},
+        {"name": "lr[a]", "elo": 5.0, "ci95": (-90.0, 110.0), "open_end": "above", "games": 60},
+        {"name": "[/x]", "elo": -15.0, "ci95": (-90.0, 110.0), "open_end": "below", "games": 60},
+    ],
 }
 
 
 def test_one_sided_matches_are_drawn_too(tmp_path):
     with Image.open(arena_plot.draw(RESULT, tmp_path / "new" / "arena.png")) as picture:
         assert picture.format == "PNG"
-    assert [table.row_count for table in arena_tables(RESULT)] == [3, 1]
+    console = Console(file=io.StringIO(), width=100)
+    console.print(*arena_tables(RESULT))
+    said = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    for part in ("mine +10 -90 to +110 60", "lr[a] +5 -90 and up 60", "[/x] -15 +110 and down 60"):
+        assert part in said
+    assert "go(board_size=9): 20 games a match" in said
+    console.print(arena_tables(RESULT | {"matches_planned": 5})[0])
+    assert "go(board_size=9), 3 of 5 matches:" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow

@@ -170,7 +170,17 @@ def test_rewards_beyond_the_limit_of_the_settings_are_a_warning():
     config = Config("x", reward=EncodingConfig(limit=0.5))
     found = finding(Sound, "rewards", config=config)
     assert found.severity == "warning"
-    assert "reward.limit 0.5 is smaller" in found.way_out
+    assert "reward.limit 0.5 of a unit of" in found.way_out and "which is smaller" in found.way_out
+
+
+@pytest.mark.parametrize(("scale", "limit", "severity"), [(5.0, 2.0, "ok"), (0.01, 0.5, "warning")])
+def test_the_limit_of_rewards_is_counted_in_their_root_mean_square(scale, limit, severity):
+    class Scaled(Sound):
+        def step(self, action):
+            observation, _, *rest = super().step(action)
+            return observation, scale * (1 if action else -1), *rest
+
+    assert finding(Scaled, "rewards", config=Config("x", reward=EncodingConfig(limit=limit))).severity == severity
 
 
 def test_a_goal_that_random_play_never_meets_is_a_warning():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import random
@@ -147,17 +148,21 @@ print(hashlib.sha256(b"".join(x.tobytes() for x in weights(run.folder))).hexdige
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a process cannot choose its processors here")
 def test_runs_with_the_same_recorded_threads_end_with_the_same_bytes_however_they_were_limited(tmp_path):
-    ends: dict[int, str] = {}
-    for name, processors, variables in (("all", 0, {}), ("one", 1, {}), ("told", 0, {"NPROC": "1"})):
+    def train(limit):
+        name, processors, variables = limit
         code = TRAIN.format(tests=str(Path(__file__).parent), processors=processors, out=str(tmp_path / name))
         environment = {x: y for x, y in os.environ.items() if x not in ("NPROC", "PJRT_NPROC")} | variables
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        threads = json.loads((tmp_path / name / "run.json").read_bytes())["facts"]["threads"]
-        assert threads == 1 or name == "all"
-        assert ends.setdefault(threads, done.stdout) == done.stdout
+        return json.loads((tmp_path / name / "run.json").read_bytes())["facts"]["threads"], done.stdout
+
+    all_threads, unlimited = train(("all", 0, {}))
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # of one thread each
+        (one, limited), (told, said) = pool.map(train, [("one", 1, {}), ("told", 0, {"NPROC": "1"})])
+    assert one == told == 1 and limited == said
+    assert all_threads > 1 or unlimited == limited
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_run_killed_at_any_moments_ends_with_the_same_bytes(whole, tmp_path, monkeypatch, seed):
     chance = random.Random(seed)
     moments = iter([chance.randint(1, 700) for _ in range(10)])

@@ -114,6 +114,9 @@ def test_the_loss_of_random_episodes_is_the_references(case, seed, n, lam, corre
         np.testing.assert_allclose(facts[f"{name}_loss"], value, rtol=1e-5, atol=1e-6, err_msg=name)
     weighted = sum(getattr(config, f"{name}_weight") * value for name, value in expected.items())
     np.testing.assert_allclose(total, weighted, rtol=1e-5, atol=1e-6)
+    for name, value in reference.facts(weights, target, sequences, data, LIMIT).items():
+        if value is not None:
+            np.testing.assert_allclose(facts[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def test_random_episodes_hold_every_case_that_the_reference_is_there_for():

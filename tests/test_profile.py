@@ -75,7 +75,10 @@ def test_a_costly_network_takes_a_larger_share_of_the_search_than_a_cheap_one():
 
 @pytest.mark.slow
 def test_a_run_keeps_its_profile(tmp_path):
+    before = time.perf_counter()
     run = muzen.train("CartPole-v1", config=small(env_steps=400), out=tmp_path / "run", profile=True)
+    took = time.perf_counter() - before
+    assert 0.9 * took < sum(run.profile.values()) <= took
     kept = json.loads((tmp_path / "run" / profile.FILE).read_text())
     assert kept == {"env_steps": run.evaluation["env_steps_trained"], "seconds": run.profile}
     assert all(seconds >= 0 for seconds in run.profile.values())

@@ -132,6 +132,20 @@ def test_the_games_of_a_file_are_listed(file):
     assert "1 mine – random 5 +1, -1" in said and "2 mine – random 3 not finished" in said
 
 
+def test_chance_is_no_opening_and_names_are_no_markup(tmp_path):
+    games = write_games(tmp_path / "play-1.jsonl", [played("pig", (0, 4, 1, 0))])
+    assert "by chance" in shown(games) and "(opening)" not in shown(games)
+    solitary = pyspiel.load_game("2048").new_initial_state()
+    for action in (3, 0):
+        solitary.apply_action(action)
+    begun = write_games(tmp_path / "play-2.jsonl", [write_down(solitary, ["mine"])])
+    assert "by chance" in shown(begun) and "(opening)" not in shown(begun)
+    games.write_text(games.read_text().replace("random", "[/x]").replace("mine", "[/x]"))
+    console = Console(file=io.StringIO(), width=100)
+    console.print(games_table(games))
+    assert "[/x]" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_a_game_that_is_not_there_is_told_so(file):
     for number in (0, 3, -1):
         with pytest.raises(ConfigError, match=f"game: {number} is none of the games 1 to 2"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
+import subprocess
+import sys
 
 import pytest
 
@@ -15,7 +17,8 @@ from rich.console import Console  # noqa: E402
 
 from muzen import api  # noqa: E402
 from muzen.cli import main  # noqa: E402
-from muzen.terminal import Terminal  # noqa: E402
+from muzen.errors import StorageError  # noqa: E402
+from muzen.terminal import Terminal, points  # noqa: E402
 
 FOUR_TURNS = "".join(f"{move}\n" for move in range(9))
 
@@ -82,6 +85,7 @@ def test_back_side_simulations_and_new():
         ("side", "side: '' is no side"),
         ("simulations many", "simulations: many is not a whole number"),
         ("simulations 0", "simulations: 0 is not a whole number from 1"),
+        (f"simulations {'9' * 5000}", "is not a whole number"),
         ("save", "belongs to no run folder"),
     ],
 )
@@ -110,6 +114,27 @@ def test_a_finished_game_is_kept_and_an_unfinished_one_on_request(tmp_path):
     assert "not kept" in told("4\nsave\nback\n3\nquit\n", session(run=tmp_path / "and moved"))
     said = told("4\nsave\n", session(run=tmp_path))
     assert f"kept in {tmp_path / 'games' / 'play-2.jsonl'}" in said
+
+
+def test_a_game_that_cannot_be_kept_leaves_no_empty_file(tmp_path, monkeypatch):
+    def full(*_):
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr("muzen.play.write_games", full)
+    assert "the disk is full" in told("4\nsave\nsave\n", session(run=tmp_path))
+    assert not list(tmp_path.rglob("*.jsonl"))
+
+
+def test_values_are_written_as_people_do():
+    assert [points(x) for x in (0.12345, -12.345, 99.4, 6872.2, -1234567.0)] == [
+        "0.123", "-12.3", "99.4", "6,872", "-1,234,567",
+    ]  # fmt: skip
+
+
+def test_a_byte_of_another_encoding_is_no_move_and_ends_nothing():
+    code = "import muzen.__main__, muzen.cli as c; c.main = lambda _: print(ascii(input())) or 0; muzen.__main__.main()"
+    done = subprocess.run([sys.executable, "-X", "utf8", "-c", code], input=b"\xe9\n", capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout.split()) == (0, [b"'\\ufffd'"]), done.stderr
 
 
 @pytest.mark.parametrize("error", [EOFError, KeyboardInterrupt])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from muzen.envs import OpenSpielEnvironment
+from muzen.errors import ConfigError
 from muzen.matches import Played
 from muzen.opponents import Mcts, Minimax
 from muzen.players import Move, Random
@@ -60,7 +61,23 @@ def test_openings_that_the_game_has_too_few_of_are_repeated_and_marked():
 def test_no_opening_ends_a_game_however_short():
     short = "openspiel:mnk(m=2,n=2,k=2)"  # the third move always wins
     assert all(len(opening.actions) == 2 for opening in drawn(short, 12, plies=(2, 4)))
-    assert all(opening.actions == () for opening in drawn(short, 3, plies=(3, 4)))
+    with pytest.raises(ConfigError, match=r"opening_plies: 3 to 4 moves end openspiel:mnk.*0-0 for none"):
+        drawn(short, 3, plies=(3, 4))
+
+
+def test_without_moves_all_openings_are_one_but_for_chance():
+    assert [opening.repeated for opening in drawn(TIC_TAC_TOE, 3, plies=(0, 0))] == [False, True, True]
+    assert not any(opening.repeated for opening in drawn("openspiel:pig", 3))
+
+
+def test_who_won_or_lost_everything_has_an_open_end():
+    found = [{"games": 10, "player": a, "opponent": b, "score": s} for a, b, s in (("a", "b", 1.0), ("b", "c", 0.5))]
+    ends = {one["name"]: one["open_end"] for one in standings(found)}
+    assert ends == {"a": "above", "b": None, "c": None}
+    found.append({"games": 10, "player": "a", "opponent": "d", "score": 0.9})
+    found.append({"games": 10, "player": "d", "opponent": "e", "score": 1.0})
+    ends = {one["name"]: one["open_end"] for one in standings(found)}
+    assert ends == {"a": None, "b": None, "c": None, "d": None, "e": "below"}
 
 
 def test_games_of_chance_begin_at_the_start_each_with_its_own_dice():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,9 +11,12 @@ import numpy as np
 import pytest
 
 from muzen.agent import Agent, Planner
-from muzen.config import NetworkConfig
+from muzen.config import Config, NetworkConfig
+from muzen.errors import ConfigError
+from muzen.experiment.parts import make_model
 from muzen.maths.supports import CategoricalEncoding
 from muzen.networks import NetworkModel, make_network
+from muzen.presets import preset
 from muzen.search import Gumbel, Puct
 from muzen.types import EnvSpec
 
@@ -43,6 +48,19 @@ def test_changing_seats_swaps_the_values_and_nothing_else(rule):
     np.testing.assert_array_equal(there.value, here.value[:, ::-1])
     for name in ("action", "policy", "visits", "q"):
         np.testing.assert_array_equal(getattr(there, name), getattr(here, name), err_msg=name)
+
+
+def test_a_network_that_says_not_who_moves_is_refused_where_players_dont_take_turns():
+    made = make_network(NetworkConfig(width=8), (4,), 3, 11, 11, 3, jax.random.key(0))
+    for turns in (True, False):
+        spec = EnvSpec("game", (4,), "float32", 3, players=3, alternating=turns)
+        with contextlib.nullcontext() if turns else pytest.raises(ConfigError, match=r"network: says not .*to_play"):
+            make_model(Config("game"), spec, made, ENCODING, ENCODING)
+
+
+def test_the_outcome_is_the_target_of_a_game_of_ones_own_whose_length_nobody_says():
+    spec = EnvSpec("python:my:game", (4,), "float32", 3, players=2)
+    assert preset(spec.id, spec).learn.n_step > 100
 
 
 class Wins(eqx.Module):

@@ -8,8 +8,9 @@ def main() -> None:
     """Run the command line and leave with its exit code."""
     from muzen import cli
 
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what an old code page cannot say becomes a question mark, no error
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        # What an old code page cannot say, or what is typed in another one, becomes a question mark, no error.
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     sys.exit(cli.main(sys.argv[1:]))
 

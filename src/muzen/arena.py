@@ -93,9 +93,9 @@ def arena(
             progress=progress,
             on_match=on_match,
         )
-    except BaseException:
-        if files is not None:
-            files.give_up()
+    except BaseException as error:
+        if files is not None and not files.give_up():
+            error.add_note(f"the matches that were played are in {files.result}")
         raise
     return result | {"simulations": simulations, "files": {} if files is None else files.paths()}
 
@@ -193,10 +193,12 @@ class _Files:
         except OSError as error:
             raise storage_error(self.result, error) from error
 
-    def give_up(self) -> None:
-        """Leave nothing, where no match was kept."""
-        if not self.result.exists():
+    def give_up(self) -> bool:
+        """Leave nothing, where no match was kept; whether that was so."""
+        empty = not self.result.exists()
+        if empty:
             self.games.unlink(missing_ok=True)
+        return empty
 
     def paths(self) -> dict[str, str]:
         return {"result": str(self.result), "plot": str(self.plot), "games": str(self.games)}

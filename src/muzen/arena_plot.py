@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from muzen.plots import COLOURS, STYLE, save_figure
+from muzen.summary import arena_title
 
 _WIN, _DRAW, _LOSS = COLOURS[0], "#dadce0", COLOURS[1]
 # Inches of a match or a player, and of what stands above and below them.
@@ -32,7 +33,7 @@ def draw(result: dict[str, Any], out: str | Path) -> Path:
         FigureCanvasAgg(figure)
         ended, rated = figure.subplots(1, 2, width_ratios=(3, 2))
         games = f"{result['games']} games a match, from every seat of {result['openings']} openings"
-        title = f"{result['game'].removesuffix('()')}: {games}"
+        title = f"{arena_title(result)}: {games}"
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
         _draw_matches(ended, result["matches"])
         _draw_elo(rated, result["elo"])
@@ -68,7 +69,7 @@ def _draw_matches(axes: Axes, matches: Sequence[dict[str, Any]]) -> None:
 
 
 def _draw_elo(axes: Axes, rated: Sequence[dict[str, Any]]) -> None:
-    """Ratings with their intervals, the strongest on top."""
+    """Ratings with their intervals, the strongest on top; an end that no game says anything of is an arrow."""
     places, ratings = np.arange(len(rated)), np.array([one["elo"] for one in rated])
     ends = np.array([one["ci95"] for one in rated]).reshape(-1, 2)
     axes.errorbar(
@@ -81,6 +82,10 @@ def _draw_elo(axes: Axes, rated: Sequence[dict[str, Any]]) -> None:
         markersize=6,
         capsize=4,
     )
+    for place, (one, end) in enumerate(zip(rated, ends, strict=True)):
+        if one["open_end"] is not None:
+            x, marker = (end[1], ">") if one["open_end"] == "above" else (end[0], "<")
+            axes.plot(x, place, marker, color=_WIN, markersize=7)
     for place, rating in enumerate(ratings):
         axes.annotate(f"{rating:+.0f}", (rating, place), (0, 7), textcoords="offset points", ha="center", fontsize=9)
     axes.set_yticks(places, [one["name"] for one in rated])

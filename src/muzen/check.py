@@ -122,7 +122,7 @@ def check(
         settings = config or preset(name, spec)
         findings.append(Finding("ok", "interface", f"{trial.steps:,} random steps without a fault"))
         findings += _observation_findings(made, trial)
-        findings += _reward_findings(trial, settings)
+        findings += _reward_findings(trial, spec, settings)
         findings += _episode_findings(trial, spec, settings)
         findings += _seeding_findings(env, made, name, seed)
         findings += _other_findings(made, trial, spec, settings)
@@ -148,7 +148,7 @@ def _protocol_report(
         findings.append(Finding("ok", "players", f"{spec.players}, {turns}; {values}"))
         findings.append(_outcome_finding(trial))
     else:
-        findings += _reward_findings(trial, settings)
+        findings += _reward_findings(trial, spec, settings)
     findings += _episode_findings(trial, spec, settings)
     findings += _seeding_findings(env, made, name, seed)
     if symmetries := len(getattr(made, "symmetries", ())):
@@ -215,7 +215,7 @@ def _observation_findings(env: gymnasium.Env, trial: Trial) -> list[Finding]:
     return findings
 
 
-def _reward_findings(trial: Trial, config: Config) -> list[Finding]:
+def _reward_findings(trial: Trial, spec: EnvSpec, config: Config) -> list[Finding]:
     rewards = np.array(trial.rewards)
     nonzero = rewards[rewards != 0]
     if not len(nonzero):
@@ -233,8 +233,12 @@ def _reward_findings(trial: Trial, config: Config) -> list[Finding]:
     if largest > LARGE_REWARD:
         way_out = "Bins are scaled to it, but divide by a constant so that one step is worth about 1"
         return [Finding("warning", "rewards", text, way_out)]
-    if 0 < config.reward.limit < largest:
-        way_out = f"reward.limit {config.reward.limit:g} is smaller: raise it, or set 0 for automatic"
+    unit = spec.largest_return or float(np.sqrt(np.mean(rewards**2)))
+    if 0 < config.reward.limit * unit < largest:
+        way_out = (
+            f"reward.limit {config.reward.limit:g} of a unit of {unit:.4g} is {config.reward.limit * unit:.4g}, "
+            f"which is smaller: set at least {largest / unit:.3g}, or 0 for automatic"
+        )
         return [Finding("warning", "rewards", text, way_out)]
     return [Finding("ok", "rewards", text)]
 
@@ -369,6 +373,6 @@ def _uses(spec: EnvSpec, config: Config | None) -> tuple[str, ...]:
 
 def _encoding(config: EncodingConfig, spec: EnvSpec) -> str:
     measured = "range set from the rewards seen" if spec.largest_return is None else "range set by the game"
-    limit = f"up to {config.limit:g}" if config.limit else measured
+    limit = f"up to {config.limit:g} units" if config.limit else measured
     transform = "paper's transform" if config.transform else "no transform"
     return f"{config.bins} bins, {config.coding}, {transform}, {limit}"

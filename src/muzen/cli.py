@@ -512,8 +512,8 @@ def main(argv: list[str]) -> int:
             raise
         _complain(f"{type(error).__name__}: {error}")
         return BAD_INPUT
-    except KeyboardInterrupt:
-        _complain("interrupted")
+    except KeyboardInterrupt as error:
+        _complain("; ".join(["interrupted", *getattr(error, "__notes__", [])]))
         return 128 + signal.SIGINT
     except BrokenPipeError:  # `muzen ... | head`: nobody listens any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

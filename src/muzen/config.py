@@ -312,7 +312,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "span_floor": _COUNT,
         "least_spread": _COUNT,
         "c1": _COUNT,
-        "c2": _POSITIVE,
+        "c2": Range(1),
         "dirichlet_fraction": _SHARE,
         "dirichlet_alpha": _COUNT,
         "temperature": _COUNT,

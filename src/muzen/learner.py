@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -199,18 +200,33 @@ def loss(
     }
     total = sum((weights[name] * term for name, term in terms.items()), jnp.zeros(()))
 
-    value, z_root = devices.whole((model.value_encoding.decode(value_logits)[:, 0], z_own[:, 0]), mesh)
-    error = value - z_root
+    roots = model.value_encoding.decode(value_logits)[:, 0], z_own[:, 0], value_mask[:, :1]
+    value, z_root, known = devices.whole(roots, mesh)
+    z_root = jnp.where(known, z_root, jnp.nan)  # what nobody knows yet is no target, and nothing is far from it
+    error = jnp.abs(value - z_root)
     facts = {f"{name}_loss": term for name, term in terms.items()}
     facts["policy_entropy"] = _entropy_share(jax.nn.softmax(policy_logits[:, 0]))
     facts["target_entropy"] = _entropy_share(batch.policy_target[:, 0])
     facts["value_mean"] = value.mean()
-    facts["value_target_mean"] = z_root.mean()
-    facts["value_spread"] = jnp.diff(jnp.quantile(z_root, jnp.array([0.05, 0.95]), axis=0), axis=0).max()
-    facts["value_saturation"] = model.value_saturation(z_own)
-    facts["value_explained"] = 1 - error.var() / jnp.maximum(z_root.var(), _LOG_FLOOR)
-    facts["priority"] = jnp.abs(error).sum(-1)
+    facts["value_target_mean"] = _of_known(jnp.nanmean, z_root)
+    facts["value_spread"] = _of_known(_spread, z_root)
+    facts["value_saturation"] = model.value_saturation(jnp.where(value_mask[..., None], z_own, 0))
+    explained = 1 - jnp.nanvar(value - z_root) / jnp.maximum(jnp.nanvar(z_root), _LOG_FLOOR)
+    facts["value_explained"] = _of_known(lambda _: explained, z_root)
+    # Of an unknown target: as much as of the others on average, so that it is neither chased nor forgotten.
+    priority = error.sum(-1)
+    facts["priority"] = jnp.where(known[:, 0], priority, _of_known(jnp.nanmean, priority))
     return total, facts
+
+
+def _spread(z: Array) -> Array:
+    """From the 5th to the 95th percentile of [B, P], of the player for whom that is most."""
+    return jnp.diff(jnp.nanquantile(z, jnp.array([0.05, 0.95]), axis=0), axis=0).max()
+
+
+def _of_known(fact: Callable[[Array], Array], z: Array) -> Array:
+    """A fact of the entries that are not NaN; 0 where all are."""
+    return jnp.where(jnp.isnan(z).all(), 0.0, fact(z))
 
 
 def _transition_losses(model: NetworkModel, states: Any, batch: Any, config: LearnConfig) -> dict[str, Array]:

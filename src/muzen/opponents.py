@@ -167,8 +167,8 @@ def opponent(name: str, env_id: str) -> Player:
     what, example, make = KINDS[kind]
     if not what and colon:
         raise ConfigError(f"opponents: {name}: {kind} takes no number; write {kind}")
-    if what and not (number.isascii() and number.isdecimal() and 1 <= int(number) < 2**31):
-        given = repr(number) if number else "nothing"
+    if what and not (number.isascii() and number.isdecimal() and len(number) < 11 and 1 <= int(number) < 2**31):
+        given = repr(number[:40]) if number else "nothing"
         raise ConfigError(
             f"opponents: {name}: {what} must be a whole number of at least 1, not {given}; write {example}"
         )

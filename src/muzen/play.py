@@ -208,11 +208,19 @@ class GameSession:
         Raises:
           PlayError: it is not the agent's turn, or the game is over.
         """
-        if not self.agents_turn:
-            raise PlayError("the game is over" if self.over else "it is your turn, not the agent's")
-        thought = self.analyse()
+        thought = self.think(self.replies())
         self._step(thought.action)
         return thought
+
+    def replies(self) -> Position:
+        """The position in which the agent is to move.
+
+        Raises:
+          PlayError: it is not the agent's turn, or the game is over.
+        """
+        if not self.agents_turn:
+            raise PlayError("the game is over" if self.over else "it is your turn, not the agent's")
+        return self.position
 
     def back(self) -> None:
         """Take back to the person's turn before; where the agent plays alone, its last move.
@@ -333,10 +341,17 @@ class GameSession:
         position = self.at(ply)
         if position.now.terminated:
             raise PlayError("the game was over there: there is nothing to think about")
-        if position.analysis is None or position.analysis.simulations != self.simulations:
-            found = self._search(position)
-            position.analysis = analysis(self._env.spec, position.state, self.simulations, found)
-        return position.analysis
+        return self.think(position)
+
+    def think(self, position: Position) -> Analysis:
+        """`analyse` of a position that is not the game's end. It does not touch the game, which may go on beside it."""
+        agent, thought = self._agent, position.analysis
+        simulations = agent.planner.simulations
+        if thought is None or thought.simulations != simulations:
+            thought = position.analysis = analysis(
+                self._env.spec, position.state, simulations, self._search(agent, position)
+            )
+        return thought
 
     def chances(self) -> list[list[float] | None]:
         """[P] chances to win of every position that the agent has thought of; None for the others.
@@ -351,12 +366,12 @@ class GameSession:
             found.append(None if chance is None else list(chance))
         return found
 
-    def _search(self, position: Position) -> SearchResult:
+    def _search(self, agent: Agent, position: Position) -> SearchResult:
         """The one way from a position to what the search says of it; from there the next one goes on, where the agent
         reuses trees."""
         now = position.now
-        found = self._agent.search(now.observation, now.legal, now.to_play, state=position.state, previous=self._tree)
-        self._tree = found.tree if self._agent.planner.reuse_tree else None
+        found = agent.search(now.observation, now.legal, now.to_play, state=position.state, previous=self._tree)
+        self._tree = found.tree if agent.planner.reuse_tree else None
         return found
 
     # --- records -------------------------------------------------------------------------------------------------
@@ -388,7 +403,13 @@ class GameSession:
         if self.run is None:
             raise PlayError("this game belongs to no run folder, so there is nowhere to keep it")
         path = self.kept or new_games_file(games_folder(self.run), "play")
-        self.kept, self.kept_moves = write_games(path, [self.record()]), len(self.moves)
+        try:
+            write_games(path, [self.record()])
+        except BaseException:
+            if self.kept is None:
+                path.unlink(missing_ok=True)  # it holds no game
+            raise
+        self.kept, self.kept_moves = path, len(self.moves)
         return path
 
     # --- inside --------------------------------------------------------------------------------------------------

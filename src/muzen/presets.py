@@ -182,7 +182,8 @@ def _derived(spec: EnvSpec, kind: str) -> dict[str, Any]:
     if spec.players > 1:
         settings["learn.discount"] = 1.0  # a game pays at its end, however late
         # The outcome is the value target, as in the paper.
-        settings |= {"learn.td_lambda": 1.0, "learn.n_step": min(spec.max_episode_steps or 1, _LONGEST_RETURN)}
+        longest = min(spec.max_episode_steps or _LONGEST_RETURN, _LONGEST_RETURN)
+        settings |= {"learn.td_lambda": 1.0, "learn.n_step": longest}
         # Every position of a game has the same target, its outcome: many games are needed, not many looks at each.
         settings |= {"act.environments": 32, "learn.samples_per_step": 4.0, "reanalyse.positions_per_step": 1.0}
         # Good players meet few positions; an opponent who is none leads to the others.

@@ -100,14 +100,14 @@ def export_games(path: str | Path, out: Path, *, game: int | None = None) -> Pat
 
 def games_table(path: Path) -> Table:
     """Every game of a file as a row. Raises as `read`."""
-    table = Table(box=box.SIMPLE, title=str(path))
+    table = Table(box=box.SIMPLE, title=Text(str(path)))
     table.add_column("game", justify="right")
     table.add_column("players")
     table.add_column("moves", justify="right")
     table.add_column("returns")
     for number, record in enumerate(read(path), 1):
         moves = sum(mover != CHANCE for mover in record.movers)
-        table.add_row(str(number), " – ".join(record.players), str(moves), _result(record))
+        table.add_row(str(number), Text(" – ".join(record.players)), str(moves), _result(record))
     return table
 
 
@@ -150,7 +150,7 @@ def _position(records: list[GameRecord], number: int, place: int, state: Any, ti
         who = "chance" if mover == CHANCE else record.players[mover]
         line = f"{place} of {len(record.actions)}: {record.moves[place - 1]} by {who}"
         taken = sum(other != CHANCE for other in record.movers[:place])
-        if taken <= record.info.get("opening", 0):
+        if mover != CHANCE and taken <= record.info.get("opening", 0):
             line += " (opening)"
         said = record.comments[place - 1] if record.comments else {}
         yield Text(" · ".join([line, *(f"{name} {value}" for name, value in said.items())]), style="cyan")

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from muzen.profile import lines as profile_lines
 from muzen.progress import duration
@@ -85,28 +86,36 @@ def arena_tables(result: dict[str, Any]) -> list[Table]:
         value = found["score"] if name == "score" else found[name] / found["games"]
         return f"{100 * value:.1f} %\n{low:.1f} to {high:.1f}"
 
-    title = f"{result['game'].removesuffix('()')}: {result['games']} games a match"
+    title = f"{arena_title(result)}: {result['games']} games a match"
     caption = "a draw is half a win in the score"
     if (different := result["distinct_openings"]) < result["openings"]:
         caption += (
             f"\nonly {different:,} of {result['openings']:,} openings differ, for the game has no more of these: where "
             "players repeat themselves, intervals are too narrow"
         )
-    matches = Table(box=box.SIMPLE, title=title, caption=caption)
+    matches = Table(box=box.SIMPLE, title=Text(title), caption=caption)
     matches.add_column("match", overflow="fold")
     for heading in ("won", "drawn", "lost", "score"):
         matches.add_column(heading, justify="right", no_wrap=True)
     for found in result["matches"]:
         shares = (share(found, name) for name in ("win", "draw", "loss", "score"))
-        matches.add_row(f"{found['player']}\nagainst {found['opponent']}", *shares)
+        matches.add_row(Text(f"{found['player']}\nagainst {found['opponent']}"), *shares)
     ratings = Table(box=box.SIMPLE, title="Elo, from the mean of these players")
     ratings.add_column("player", overflow="fold")
     for heading in ("Elo", "95 % interval", "games"):
         ratings.add_column(heading, justify="right", no_wrap=True)
     for one in result["elo"]:
-        low, high = one["ci95"]
-        ratings.add_row(one["name"], f"{one['elo']:+.0f}", f"{low:+.0f} to {high:+.0f}", f"{one['games']:,}")
+        low, high = (f"{end:+.0f}" for end in one["ci95"])
+        interval = {"above": f"{low} and up", "below": f"{high} and down"}.get(one["open_end"], f"{low} to {high}")
+        ratings.add_row(Text(one["name"]), f"{one['elo']:+.0f}", interval, f"{one['games']:,}")
     return [matches, ratings]
+
+
+def arena_title(result: dict[str, Any]) -> str:
+    """The game, and how much of the arena there is where it was broken off."""
+    done, planned = len(result["matches"]), result["matches_planned"]
+    game = result["game"].removesuffix("()")
+    return game if done == planned else f"{game}, {done} of {planned} matches"
 
 
 def seeds_table(runs: list[tuple[Any, float]]) -> Table:

@@ -142,8 +142,10 @@ class Terminal:
         self._say(self._seats())
 
     def _simulations(self, text: str) -> None:
-        if not text.isdecimal():
-            raise ConfigError(f"simulations: {text or 'nothing'} is not a whole number; for instance: simulations 50")
+        if not (text.isdecimal() and len(text) < 10):
+            raise ConfigError(
+                f"simulations: {text[:40] or 'nothing'} is not a whole number; for instance: simulations 50"
+            )
         self.session.choose_simulations(int(text))
         self._say(f"the agent now thinks for {self.session.simulations} simulations")
 
@@ -207,7 +209,7 @@ class Terminal:
     def _worth(self, thought: Analysis) -> str:
         viewer = self._viewer()
         if thought.chance is None:
-            return f"still to come, it thinks: {thought.value[viewer]:.4g}"
+            return f"still to come, it thinks: {points(thought.value[viewer])}"
         whose = "your chance to win" if self.session.seat is not None else f"{self.session.player_name(0)} to win"
         return f"{whose}, it thinks: {thought.chance[viewer]:.0%}"
 
@@ -217,7 +219,7 @@ class Terminal:
             table.add_column(name, justify="left" if name in ("move", "") else "right")
         most = max(1, max(move.visits for move in thought.moves))
         for move in thought.moves[:_SHOWN]:
-            worth = f"{move.chance:.0%}" if move.chance is not None else "" if move.q is None else f"{move.q:.4g}"
+            worth = f"{move.chance:.0%}" if move.chance is not None else "" if move.q is None else points(move.q)
             bar = Text("█" * round(16 * move.visits / most), style="cyan")
             style = "bold" if move.action == thought.action else ""
             table.add_row(Text(move.name, style=style), str(move.visits), bar, worth, f"{move.policy:.0%}")
@@ -283,6 +285,11 @@ class Terminal:
         if not sys.stdin.isatty():  # what comes through a pipe is not seen otherwise
             self.console.print(Text(line), soft_wrap=True)
         return line
+
+
+def points(value: float) -> str:
+    """A value as people write it: three digits of a small one, a whole number of a large one."""
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def play_in_terminal(session: GameSession, **options: Any) -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from muzen.envs import OpenSpielEnvironment, episode_seed
+from muzen.errors import ConfigError
 from muzen.evaluate import by_seat
 from muzen.matches import Game, Played, play
 from muzen.players import Player
@@ -49,14 +50,20 @@ def openings(env: OpenSpielEnvironment, count: int, seed: int, plies: tuple[int,
       count: openings.
       seed: they follow from it.
       plies: moves by players, at least and at most; None: `OPENING_PLIES`, or none in a game of chance.
+
+    Raises:
+      ConfigError: so many moves end the game.
     """
     low, high = plies or ((0, 0) if env.spec.chance else OPENING_PLIES)
     found: list[Opening] = []
     seen: set[Any] = set()
     for number in range(count):
         own = episode_seed(seed, _WORKER, 0, number)
+        if high == 0:
+            found.append(Opening(own, (), repeated=number > 0 and not env.spec.chance))
+            continue
         random = np.random.default_rng([own, _OPENING])
-        chosen, repeated = (), not env.spec.chance
+        chosen, repeated = None, not env.spec.chance
         for _ in range(_ATTEMPTS):
             actions, now = [], env.reset(own)
             for _ in range(random.integers(low, high + 1)):
@@ -71,6 +78,8 @@ def openings(env: OpenSpielEnvironment, count: int, seed: int, plies: tuple[int,
                 seen.add(key)
                 repeated = False
                 break
+        if chosen is None:
+            raise ConfigError(f"opening_plies: {low} to {high} moves end {env.name}; give fewer, such as 0-0 for none")
         found.append(Opening(own, chosen, repeated))
     return found
 
@@ -118,8 +127,8 @@ def tournament(
       on_match: called after each match with the result so far and the records of its games.
 
     Returns:
-      game, seed, games (of each match), openings (how many) and distinct_openings, matches: a list of what `match`
-      gives, and elo: players with their rating and 95 % interval, the strongest first.
+      game, seed, games (of each match), openings (how many) and distinct_openings, matches_planned, matches: a list of
+      what `match` gives, and elo: players with their rating and 95 % interval, the strongest first.
     """
     env = make()
     players = env.spec.players
@@ -133,6 +142,7 @@ def tournament(
         "games": each,
         "openings": len(chosen),
         "distinct_openings": sum(not opening.repeated for opening in chosen),
+        "matches_planned": len(pairs),
         "matches": [],
     }
     for number, pair in enumerate(pairs):
@@ -182,7 +192,11 @@ def match(pair: Pairing, played: Sequence[Played]) -> dict[str, Any]:
 
 
 def standings(matches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Players with name, elo, ci95 (low, high) and games, the strongest first; see `ratings.elo`."""
+    """Players with name, elo, ci95 (low, high), open_end and games, the strongest first; see `ratings.elo`.
+
+    Of a player who won everything, or nothing, no game says how strong at most, or at least: `open_end` is then "above"
+    or "below" (else None), and that end of ci95 stands for no more than the prior draw.
+    """
     names = list(dict.fromkeys(name for found in matches for name in (found["player"], found["opponent"])))
     points, games = np.zeros((len(names), len(names))), np.zeros(len(names), int)
     for found in matches:
@@ -192,11 +206,13 @@ def standings(matches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         games[[i, j]] += found["games"]
     rated = elo(points)
     order = np.argsort(-rated.elo, kind="stable")
+    taken, given = points.sum(1), points.sum(0)
     return [
         {
             "name": names[i],
             "elo": float(rated.elo[i]),
             "ci95": (float(rated.elo[i] - rated.ci95[i]), float(rated.elo[i] + rated.ci95[i])),
+            "open_end": "below" if taken[i] == 0 else "above" if given[i] == 0 else None,
             "games": int(games[i]),
         }
         for i in order

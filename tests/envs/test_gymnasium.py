@@ -143,6 +143,35 @@ def test_a_mask_in_info_says_what_is_legal():
     assert env.step(1).legal.tolist() == [True, False, True]
 
 
+class Forgetful(Corridor):
+    """Gives a mask at `first` of reset (0) and the steps after it, and never else."""
+
+    def __init__(self, told):
+        super().__init__()
+        self.told = told
+
+    def reset(self, **options):
+        self.t = 0
+        return super().reset(**options)[0], self.mask()
+
+    def step(self, action):
+        self.t += 1
+        return *super().step(action)[:4], self.mask()
+
+    def mask(self):
+        return {"action_mask": [0, 1]} if self.t in self.told else {}
+
+
+def test_a_mask_that_is_given_now_and_then_is_an_error_that_says_when_to_give_it():
+    with pytest.raises(EnvError, match=r"no mask of legal actions after 2 steps.*every step"):
+        [env := GymnasiumEnvironment(Forgetful([0, 1]), "F"), env.reset(0), env.step(1), env.step(1)]
+    with pytest.raises(EnvError, match=r"a mask of legal actions after 1 steps.*though reset\(\) gave none"):
+        [env := GymnasiumEnvironment(Forgetful([1, 2]), "F"), env.reset(0), env.step(1)]
+    env = GymnasiumEnvironment(Forgetful([0, 1, 2, 3]), "F")  # none is wanted of the end
+    env.reset(0)
+    assert [env.step(1).terminated for _ in range(4)] == [False, False, False, True]
+
+
 def test_a_mask_from_a_method_says_what_is_legal_through_wrappers():
     class Masked(Corridor):
         def action_masks(self):

@@ -100,9 +100,18 @@ def test_chance_differs_by_seed_and_comes_as_often_as_the_game_says():
     assert np.abs(share - 1 / 6).max() < 0.06
 
 
-@pytest.mark.parametrize(("game", "own"), [("tic_tac_toe", 2), ("mnk", 2), ("connect_four", 0), ("gomoku", 0)])
+@pytest.mark.parametrize(
+    ("game", "own"),
+    [
+        ("tic_tac_toe", 2),
+        ("mnk", 2),
+        ("connect_four", 0),
+        ("gomoku", 0),
+        ("connect_four(egocentric_obs_tensor=true)", 1),  # which OpenSpiel turns itself
+    ],
+)
 def test_whoever_moves_finds_its_own_stones_in_the_same_plane(game, own):
-    env, other = make(f"openspiel:{game}"), 1
+    env, other = make(f"openspiel:{game}"), 0 if own == 1 else 1
     now = env.reset(0)
     played = {0: [], 1: []}
     for action in (2, 0, 1):  # cells of the first row, and of connect_four the columns above its lowest row

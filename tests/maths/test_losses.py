@@ -121,7 +121,8 @@ def test_negative_cosine_of_a_zero_vector_is_zero_with_a_zero_gradient_of_its_ow
     value, gradient = jax.value_and_grad(negative_cosine, argnums=1)(jnp.zeros(3), jnp.ones(3))
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
-    assert np.isfinite(jax.grad(negative_cosine)(jnp.zeros(3), jnp.ones(3))).all()
+    # As of a predictor that begins at zero: no direction, and nothing that drowns every other gradient.
+    np.testing.assert_array_equal(jax.grad(negative_cosine)(jnp.zeros(3), jnp.ones(3)), 0)
 
 
 @pytest.mark.parametrize("s", [0.5, 1 / 3, 0.0, 2.0])

@@ -16,7 +16,7 @@ def run(folder: Path, repository: Path, claims: tuple[str, ...], path: str, comp
     """Run the claims with `folder / "src"` as the source; to be called in a fresh process.
 
     Args:
-      folder: takes the report, the log and JAX's compiled programs.
+      folder: takes the report and the log.
       repository: where the tests are.
       claims: node ids.
       path: "host" or "xla", where searches run that name no path.
@@ -33,7 +33,6 @@ def run(folder: Path, repository: Path, claims: tuple[str, ...], path: str, comp
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "NUMBA_CACHE_DIR": str(kernels),
         "NUMBA_DISABLE_JIT": str(int(not compiled)),
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
     }
     os.environ.pop("PYTEST_ADDOPTS", None)
 
@@ -43,7 +42,8 @@ def run(folder: Path, repository: Path, claims: tuple[str, ...], path: str, comp
 
     # Both may have been imported before the environment was set.
     numba.core.config.reload_config()
-    jax.config.update("jax_compilation_cache_dir", str(folder / "jax"))
+    # Programs are kept by what they do: those of the suite serve here too, as far as the plant leaves them alone.
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
     if not compiled:

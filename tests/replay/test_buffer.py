@@ -341,6 +341,19 @@ def test_a_budget_below_two_rows_a_lane_is_a_clear_error():
         Replay(spec_of(), ReplayConfig(max_steps=15), 8, 0)
 
 
+def test_an_episode_that_is_cut_off_ends_in_the_position_that_it_showed():
+    lane = random_lanes(np.random.default_rng(4), 1, 60, 2, 3)[0]
+    cut = next(i for i in range(1, 60) if not lane[i].final)
+    replay = filled([lane[:cut]], spec_of(2), 100)
+    shown, legal = lane[cut].observation, np.array([True, False, True])
+    replay.cut_off(0, shown, 1, legal)
+    np.testing.assert_array_equal(replay.observations(np.array([cut])), shown[None])
+    np.testing.assert_array_equal(replay.legal(np.array([cut])), legal[None])
+    assert replay.to_play(np.array([cut])).tolist() == [1]
+    replay.cut_off(0, shown, 0, legal)  # over already: nothing to do
+    assert replay.to_play(np.array([cut])).tolist() == [1]
+
+
 def test_the_sweep_visits_every_row_but_terminal_ones_oldest_first_and_over_again():
     lane = episode(3, terminated=True) + episode(2, terminated=False) + episode(5, terminated=True)[:2]
     replay = filled([lane], spec_of(), 100)

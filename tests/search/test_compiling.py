@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from muzen.machine import usable_cores
 from muzen.search import xla
 
 SEARCH = """
@@ -31,8 +32,9 @@ def loaded(cache, before=""):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(usable_cores() < 2, reason="one core compiles alone")
 def test_two_processes_share_the_compiling_and_the_next_one_compiles_nothing(tmp_path):
-    assert loaded(tmp_path) == HALF_ELSEWHERE
+    assert loaded(tmp_path, before="xla._MOST_SECONDS = 600") == HALF_ELSEWHERE  # however busy the machine is
     assert loaded(tmp_path, before="xla._compiling_elsewhere = None") == ALL_LOADED
 
 

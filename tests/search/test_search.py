@@ -247,6 +247,16 @@ def test_dirichlet_noise_mixes_into_legal_actions_only():
     assert 0.3 < (found.policy[free].max(-1) > 0.7).mean() < 0.8
 
 
+def test_the_papers_noise_is_a_quarter_of_dirichlet_10_over_the_number_of_legal_moves():
+    table = random_table(15, 2000, 5, illegal=0.4)
+    roots = np.flatnonzero(table.legal.sum(-1) == 4)
+    for default, told in ((Puct(), Puct(dirichlet_alpha=2.5)), (Puct(), Puct(dirichlet_fraction=0.25))):
+        one, two = (plan(table, roots, rule, simulations=8, explore=True) for rule in (default, told))
+        np.testing.assert_array_equal(one.visits, two.visits)
+    other = plan(table, roots, Puct(dirichlet_alpha=0.3), simulations=8, explore=True)
+    assert (plan(table, roots, Puct(), simulations=8, explore=True).visits != other.visits).any()
+
+
 def test_action_is_sampled_from_visits_to_the_power_of_one_over_temperature():
     table = random_table(13, 4000, 3, ends=1.0)
     table = table._replace(reward=np.zeros_like(table.reward), value=np.zeros_like(table.value))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
+import threading
 
 import pytest
 
@@ -25,7 +27,7 @@ def played():
     """An interface and a game in which the person has made the first move."""
     asked = api()
     game = asked.answer("POST", "/api/games", {})
-    return asked, asked.answer("POST", f"/api/games/{game['id']}/move", {"action": 4, "ply": 0})
+    return asked, asked.answer("POST", f"/api/games/{game['id']}/move", {"action": 4, "version": 0})
 
 
 def refused(asked, method, path, body=None):
@@ -49,7 +51,7 @@ def test_a_game_is_all_that_a_page_needs_to_draw():
 def test_a_move_is_answered_by_a_reply_that_the_page_asks_for(played):
     asked, game = played
     assert game["agents_turn"] and game["ply"] == 1 and game["board"]["last"] == [(1, 1)]
-    game = asked.answer("POST", f"/api/games/{game['id']}/reply", {"ply": 1})
+    game = asked.answer("POST", f"/api/games/{game['id']}/reply", {"version": 1})
     assert game["ply"] == 2 and not game["agents_turn"] and [m["player"] for m in game["moves"]] == [0, 1]
     assert game["chances"][1] is not None
 
@@ -80,7 +82,7 @@ def test_the_end_of_a_game_has_no_thoughts_and_an_outcome():
 def test_taking_back_and_settings(played):
     asked, game = played
     path = f"/api/games/{game['id']}"
-    assert asked.answer("POST", f"{path}/back", {"ply": 1})["ply"] == 0
+    assert asked.answer("POST", f"{path}/back", {"version": 1})["ply"] == 0
     game = asked.answer("POST", f"{path}/settings", {"seat": 1, "simulations": 5})
     assert game["seat"] == 1 and game["simulations"] == 5 and game["agents_turn"]
     assert asked.answer("POST", f"{path}/settings", {"seat": None})["seat"] is None
@@ -98,19 +100,78 @@ def test_settings_are_taken_all_or_none(played):
 def test_two_tabs_cannot_make_the_same_move_twice(played):
     asked, game = played
     path = f"/api/games/{game['id']}"
-    asked.answer("POST", f"{path}/reply", {"ply": 1})
-    for what, body in (("reply", {"ply": 1}), ("move", {"action": 0, "ply": 0}), ("back", {"ply": 1})):
+    asked.answer("POST", f"{path}/reply", {"version": 1})
+    for what, body in (("reply", {"version": 1}), ("move", {"action": 0, "version": 0}), ("back", {"version": 1})):
         said = refused(asked, "POST", f"{path}/{what}", body)
         assert said.status == 409 and said.body["game"]["ply"] == 2
     assert asked.answer("GET", path)["ply"] == 2
 
 
+def test_a_page_that_shows_another_line_of_the_same_length_cannot_move_in_it(played):
+    asked, game = played
+    path = f"/api/games/{game['id']}"
+    seen = asked.answer("POST", f"{path}/reply", {"version": 1})
+    asked.answer("POST", f"{path}/back", {"version": 2})
+    asked.answer("POST", f"{path}/move", {"action": 0, "version": 3})
+    now = asked.answer("POST", f"{path}/reply", {"version": 4})
+    assert now["ply"] == seen["ply"] and now["moves"] != seen["moves"]
+    free = next(move["action"] for move in now["legal"] if move["action"] != 4)
+    said = refused(asked, "POST", f"{path}/move", {"action": free, "version": seen["version"]})
+    assert said.status == 409 and said.body["game"] == now
+
+
+@pytest.mark.parametrize("action", ["move", "settings", "back"])
+def test_nothing_waits_for_what_the_agent_thinks_of_the_persons_turn(played, monkeypatch, action):
+    asked, game = played
+    path = f"/api/games/{game['id']}"
+    asked.answer("POST", f"{path}/reply", {"version": 1})
+    thinks, done = threading.Event(), threading.Event()
+    session, free = asked.tables.find(game["id"]).session, asked.answer("GET", path)["legal"][0]["action"]
+    think = session.think
+
+    def slow(position):
+        thinks.set()
+        assert done.wait(30)
+        return think(position)
+
+    monkeypatch.setattr(session, "think", slow)
+    bodies = {"move": {"action": free, "version": 2}, "settings": {"simulations": 3}, "back": {"version": 2}}
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        place = pool.submit(asked.answer, "GET", f"{path}/positions/2")
+        assert thinks.wait(30)
+        try:
+            now = asked.answer("POST", f"{path}/{action}", bodies[action])
+        finally:
+            done.set()
+        assert now["ply"] == {"move": 3, "settings": 2, "back": 0}[action]
+        if action == "back":  # there is no such position any more
+            with pytest.raises(ApiError, match="moved on") as error:
+                place.result()
+            assert error.value.body["game"] == now
+        else:
+            assert is_sum_of((m["visits"] for m in place.result()["analysis"]["moves"]), now["simulations"])
+
+
+def test_a_move_that_the_agent_is_thinking_about_may_be_taken_back(played, monkeypatch):
+    asked, game = played
+    path, session = f"/api/games/{game['id']}", asked.tables.find(game["id"]).session
+    think = session.think
+
+    def meanwhile(position):
+        asked.answer("POST", f"{path}/back", {"version": 1})
+        return think(position)
+
+    monkeypatch.setattr(session, "think", meanwhile)
+    said = refused(asked, "POST", f"{path}/reply", {"version": 1})
+    assert said.status == 409 and said.body["game"]["ply"] == 0
+
+
 def test_an_illegal_move_says_the_legal_ones_and_changes_nothing(played):
     asked, game = played
     path = f"/api/games/{game['id']}"
-    game = asked.answer("POST", f"{path}/reply", {"ply": 1})
+    game = asked.answer("POST", f"{path}/reply", {"version": 1})
     for action in (4, 99, -1, 10**30):
-        said = refused(asked, "POST", f"{path}/move", {"action": action, "ply": 2})
+        said = refused(asked, "POST", f"{path}/move", {"action": action, "version": 2})
         assert said.status == 400 and "legal: x(" in said.body["error"]["message"]
     assert asked.answer("GET", path) == game
 
@@ -121,7 +182,7 @@ def test_a_lost_game_is_brought_back_by_its_seed_and_moves():
     path = f"/api/games/{game['id']}"
     for ply in range(3):
         game = asked.answer("POST", f"{path}/{'move' if not game['agents_turn'] else 'reply'}",
-                            {"ply": ply} | ({} if game["agents_turn"] else {"action": 0}))  # fmt: skip
+                            {"version": ply} | ({} if game["agents_turn"] else {"action": 0}))  # fmt: skip
     kept = {"seed": game["seed"], "seat": game["seat"], "simulations": game["simulations"]}
     moves = [move["action"] for move in game["moves"] if move["player"] >= 0]
     again = api("openspiel:pig").answer("POST", "/api/games", {**kept, "moves": moves})
@@ -135,7 +196,7 @@ def test_a_lost_game_is_brought_back_by_its_seed_and_moves():
         ("PUT", "/api/games", {}, 405, "use GET, POST"),
         ("GET", "/api/nothing", None, 404, "nothing at this address"),
         ("GET", "/api/games/none", None, 404, "no such game"),
-        ("POST", "/api/games/none/move", {"action": 0, "ply": 0}, 404, "no such game"),
+        ("POST", "/api/games/none/move", {"action": 0, "version": 0}, 404, "no such game"),
         ("GET", "/api/games/../../etc/passwd", None, 404, "nothing at this address"),
         ("POST", "/api/games", None, 400, "not a JSON object"),
         ("POST", "/api/games", [], 400, "not a JSON object"),
@@ -156,9 +217,7 @@ def test_requests_that_make_no_sense_are_refused(method, path, body, status, sai
     assert len(asked.tables) == 0
 
 
-@pytest.mark.parametrize(
-    "body", [{}, {"ply": 1}, {"action": "4", "ply": 1}, {"action": True, "ply": 1}, {"action": 4.0, "ply": 1}]
-)
+@pytest.mark.parametrize("body", [{}, {"version": 1}, *({"action": x, "version": 1} for x in ("4", True, 4.0))])
 def test_a_move_without_its_fields_is_refused(played, body):
     asked, game = played
     assert refused(asked, "POST", f"/api/games/{game['id']}/move", body).status == 400
@@ -167,9 +226,10 @@ def test_a_move_without_its_fields_is_refused(played, body):
 def test_a_turn_out_of_order_is_refused(played):
     asked, game = played
     path = f"/api/games/{game['id']}"
-    said = refused(asked, "POST", f"{path}/move", {"action": 0, "ply": 1})
-    assert said.status == 409 and "not your turn" in said.body["error"]["message"]
-    assert refused(asked, "GET", f"{path}/positions/5").status == 409
+    said = refused(asked, "POST", f"{path}/move", {"action": 0, "version": 1})
+    assert said.status == 409 and "not your turn" in said.body["error"]["message"] and said.body["game"] == game
+    said = refused(asked, "GET", f"{path}/positions/5")
+    assert said.status == 409 and said.body["game"] == game
 
 
 def test_a_game_is_kept_in_the_run_folder(tmp_path):

@@ -12,7 +12,7 @@ pyspiel = pytest.importorskip("pyspiel")
 import chromium  # noqa: E402
 from playing import SIMULATIONS, session  # noqa: E402
 
-from muzen.web.api import Api  # noqa: E402
+from muzen.web.api import Api, ApiError  # noqa: E402
 from muzen.web.server import PlayServer  # noqa: E402
 from muzen.web.tables import Tables  # noqa: E402
 
@@ -27,9 +27,9 @@ PATIENCE_S = 60
 class Serving:
     """A server of one game that can go away and come back at the same port."""
 
-    def __init__(self, game, folder):
+    def __init__(self, game, folder, **flags):
         self.game, self.folder, self.port = game, folder, 0
-        self.start()
+        self.start(**flags)
 
     def start(self, asked="", **flags):
         given = {"run": self.folder, **flags}
@@ -114,8 +114,8 @@ def driver(tmp_path_factory):
 def open_page(driver, tmp_path):
     servings = []
 
-    def opened(game="openspiel:tic_tac_toe"):
-        servings.append(Serving(game, tmp_path))
+    def opened(game="openspiel:tic_tac_toe", **flags):
+        servings.append(Serving(game, tmp_path, **flags))
         return Page(driver, servings[-1].url), servings[-1]
 
     yield opened
@@ -282,11 +282,104 @@ def test_two_tabs_show_the_same_game(open_page):
     game = page.script("location.hash.slice(1)")
     state = serving.api.answer("GET", f"/api/games/{game}")
     free = state["legal"][0]["action"]
-    serving.api.answer("POST", f"/api/games/{game}/move", {"action": free, "ply": 2})  # the other tab
-    serving.api.answer("POST", f"/api/games/{game}/reply", {"ply": 3})
+    serving.api.answer("POST", f"/api/games/{game}/move", {"action": free, "version": 2})  # the other tab
+    serving.api.answer("POST", f"/api/games/{game}/reply", {"version": 3})
     page.click(".cell.target")
     page.until("the other tab's moves", "document.querySelectorAll('#moves .played').length === 4")
     assert "moved on in another page" in page.text("#banner")
+
+
+def test_another_line_of_the_same_length_in_another_tab_is_shown_before_anything_is_played(open_page):
+    page, serving = open_page()
+    page.play('[data-cell="1,1"]')
+    path = f"/api/games/{page.script('location.hash.slice(1)')}"
+    serving.api.answer("POST", f"{path}/back", {"version": 2})  # the other tab
+    serving.api.answer("POST", f"{path}/move", {"action": 0, "version": 3})
+    serving.api.answer("POST", f"{path}/reply", {"version": 4})
+    page.script("document.dispatchEvent(new Event('visibilitychange'))")
+    page.until("the other line", "document.querySelector('#moves .played').innerText === 'x(0,0)'")
+    page.idle()
+    assert page.script("document.querySelector('[data-cell=\"0,0\"] .piece') !== null")
+
+
+@pytest.mark.parametrize("status", [500, 409])
+def test_a_reply_that_is_refused_is_asked_for_again_by_the_person_alone(open_page, status):
+    page, serving = open_page()
+    reply, asked = serving.api._reply, []
+
+    def refuse(**given):
+        asked.append(given)
+        raise ApiError(status, "Planted", "out of memory")
+
+    serving.api._reply = refuse
+    page.click('[data-cell="1,1"]')
+    page.until("it is said", "document.querySelector('#banner').innerText.includes('out of memory')")
+    page.until("a way out", "!document.querySelector('#next').hidden && !document.querySelector('#next').disabled")
+    page.script("document.dispatchEvent(new Event('visibilitychange'))")
+    time.sleep(0.3)  # what should not happen takes no time to be waited for
+    assert len(asked) == 1
+    serving.api._reply = reply
+    assert page.text("#next") == "Ask the agent again"
+    page.click("#next")
+    page.until("a reply", "document.querySelectorAll('#moves .played').length === 2")
+    page.idle()
+    assert page.script("document.querySelector('#next').hidden") and page.text("#banner") == ""
+
+
+def test_what_is_chosen_while_the_agent_thinks_is_not_forgotten(open_page):
+    page, serving = open_page()
+    reply, thinks, done = serving.api._reply, threading.Event(), threading.Event()
+
+    def slow(**given):
+        thinks.set()
+        assert done.wait(30)
+        return reply(**given)
+
+    serving.api._reply = slow
+    page.click('[data-cell="1,1"]')
+    assert thinks.wait(30)
+    page.choose("#simulations", "5")
+    done.set()
+    page.until("a reply", "document.querySelectorAll('#moves .played').length === 2")
+    page.until("thoughts", "document.querySelector('#worth').innerText.includes('5 simulations')")
+    assert page.script("document.querySelector('#simulations').value") == "5"
+
+
+def test_the_browsers_back_returns_to_the_game_before_a_new_one(open_page):
+    page, _ = open_page()
+    page.play('[data-cell="1,1"]')
+    moves = page.all("#moves .played")
+    page.script("document.activeElement.blur()")
+    page.press("n")
+    page.until("a new game", "document.querySelectorAll('#moves .played').length === 0")
+    page.idle()
+    assert "not lost" in page.text("#banner")
+    page.driver.back()
+    page.until("the old one", "document.querySelectorAll('#moves .played').length === 2")
+    page.idle()
+    assert page.all("#moves .played") == moves
+
+
+def test_a_promotion_is_asked_for_and_stays_asked_for_while_the_agent_thinks(open_page):
+    page, _ = open_page("openspiel:chess(fen=8/P6k/8/8/8/8/8/K7 w - - 0 1)", seat=1)
+    page.click('[data-cell="1,0"]')
+    page.click('[data-cell="0,0"]')
+    assert page.text("#status") == "Which of these?"
+    assert len(page.all("#choices button")) == 4
+    page.script("document.querySelector('#hints').dispatchEvent(new Event('change'))")  # thinks once more
+    page.idle()
+    assert len(page.all("#choices button")) == 4 and page.text("#status") == "Which of these?"
+    page.click("#choices button")
+    page.until("it is played", "document.querySelectorAll('#moves .played').length >= 1")
+    assert "=" in page.all("#moves .played")[0]
+
+
+def test_more_players_than_colours_have_a_line_each(open_page):
+    page, _ = open_page("openspiel:pig(players=5)")
+    lines = page.script("[...document.querySelectorAll('polyline.chance')].map((e) => getComputedStyle(e).stroke)")
+    assert len(lines) == 5 and "none" not in lines
+    shares = page.script("[...document.querySelectorAll('.share')].map((e) => getComputedStyle(e).backgroundColor)")
+    assert len(shares) == 5 and "rgba(0, 0, 0, 0)" not in shares
 
 
 def test_a_finished_game_says_who_has_won_and_where_it_is_kept(open_page, tmp_path):

@@ -81,8 +81,8 @@ def test_the_page_needs_nothing_from_elsewhere():
 def test_a_game_is_played_over_http(server):
     _, _, body = ask(server, "POST", "/api/games", "{}", JSON)
     path = f"/api/games/{json.loads(body)['id']}"
-    assert ask(server, "POST", f"{path}/move", '{"action": 4, "ply": 0}', JSON)[0] == 200
-    status, _, body = ask(server, "POST", f"{path}/reply", '{"ply": 1}', JSON)
+    assert ask(server, "POST", f"{path}/move", '{"action": 4, "version": 0}', JSON)[0] == 200
+    status, _, body = ask(server, "POST", f"{path}/reply", '{"version": 1}', JSON)
     assert status == 200 and json.loads(body)["ply"] == 2
     assert json.loads(ask(server, "GET", path)[2])["ply"] == 2
 
@@ -176,7 +176,8 @@ def test_a_body_that_was_not_read_is_not_taken_for_a_request(server):
 
 
 def test_the_server_is_known_by_address_and_localhost(server):
-    for host in ("127.0.0.1", "localhost", "LOCALHOST:8642", "[::1]:80", "127.0.0.1:99"):
+    own = socket.gethostname()
+    for host in ("127.0.0.1", "localhost", "LOCALHOST:8642", "[::1]:80", "127.0.0.1:99", own, f"{own}.local:80"):
         assert ask(server, "GET", "/", None, {"Host": host})[0] == 200
     own = f"127.0.0.1:{server.server_port}"
     assert ask(server, "POST", "/api/games", "{}", {**JSON, "Origin": f"http://{own}"})[0] == 200
@@ -187,7 +188,7 @@ def test_many_requests_at_once_leave_every_game_in_order(server):
 
     def storm(path):
         """Both tabs play: of each move exactly one is taken."""
-        return [ask(server, "POST", f"{path}/move", '{"action": 4, "ply": 0}', JSON)[0] for _ in range(2)]
+        return [ask(server, "POST", f"{path}/move", '{"action": 4, "version": 0}', JSON)[0] for _ in range(2)]
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(storm, paths * 2))
@@ -203,6 +204,21 @@ def test_an_error_of_our_own_is_500_in_json_and_one_line_for_the_person(server, 
     status, _, body = ask(server, "GET", "/api/games/x")
     assert status == 500 and "planted" not in body.decode()
     assert capfd.readouterr().err == "ZeroDivisionError: planted (more with --debug)\n"
+
+
+def test_an_address_that_makes_no_sense_is_a_bad_request(server, capfd):
+    said = raw(server, b"GET http://[ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 400 ") and b"BadAddress" in said
+    assert capfd.readouterr().err == "" and is_alive(server)
+
+
+def test_a_browser_that_says_no_more_is_no_news(server, capfd, monkeypatch):
+    monkeypatch.setattr(server_module.Handler, "timeout", 0.2)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as made:
+        made.sendall(b"POST /api/games HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n")
+        made.sendall(b"Content-Length: 50\r\n\r\n{")
+        assert made.recv(100) == b""  # closed without a word
+    assert capfd.readouterr().err == "" and is_alive(server)
 
 
 def test_a_busy_port_says_the_way_out(server):
@@ -237,6 +253,8 @@ def test_serving_says_where_and_warns_off_loopback(monkeypatch, host, warned):
     assert serve(session, host=host, port=0, say=said.append) == 0
     assert re.match(r"openspiel:tic_tac_toe is served at http://127\.0\.0\.1:\d+/ \(Ctrl-C ends\)", said[0])
     assert any("warning: 0.0.0.0 is not loopback" in line for line in said) == warned
+    elsewhere = rf"from another machine: http://{re.escape(socket.gethostname())}:\d+/"
+    assert any(re.match(elsewhere, line) for line in said) == warned
     assert said[-1].startswith("stopped")
 
 

@@ -204,7 +204,17 @@ class GymnasiumEnvironment:
         elif isinstance(info, dict):
             mask = info.get("action_mask")
         if mask is None or terminated:
+            if self._mask_in_info and not (terminated or truncated):
+                raise EnvError(
+                    f"{self.name}: no mask of legal actions {self._when()}, though there was one before; put "
+                    '"action_mask" into the info of reset() and of every step()'
+                )
             return self._all_legal
+        if self.spec.always_legal:
+            raise EnvError(
+                f"{self.name}: a mask of legal actions {self._when()}, though reset() gave none; put "
+                '"action_mask" into the info of reset() and of every step()'
+            )
         legal = np.array(mask, bool).reshape(-1)
         if legal.shape[0] != len(self._actions):
             raise EnvError(

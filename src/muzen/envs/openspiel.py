@@ -54,7 +54,9 @@ class OpenSpielEnvironment:
         self._state: Any = None
         self._observer = _observer(self.game)
         self._rewrite = _rewriting(name, self.game)
-        self._stones = _STONES.get(_short_name(name)) if len(self.spec.observation_shape) == 3 else None
+        absolute = not self.game.get_parameters().get("egocentric_obs_tensor", False)
+        planes = len(self.spec.observation_shape) == 3
+        self._stones = _STONES.get(_short_name(name)) if planes and absolute else None
         self._random = np.random.default_rng(0)
         self._returns = np.zeros(self.spec.players)
         self._to_play = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ class OpenSpielSimulator:
         if not name.startswith(PREFIX):
             raise EnvError(f"{name}: only the rules of a game named {PREFIX}GAME are known")
         self._env = env = OpenSpielEnvironment(name)
+        self._lock = threading.Lock()  # two games on the page may look at once, and the observer has one buffer
         self.name, self.spec, self.game = name, env.spec, env.game
         self._pays_on_the_way = env.game.get_type().reward_model == _rewards()
 
@@ -85,7 +87,8 @@ class OpenSpielSimulator:
             to_play[i] = self._env.mover(state, last)
             if not over:
                 legal[i, state.legal_actions()] = True
-            observation[i] = self._env.observe(state, to_play[i])
+            with self._lock:
+                observation[i] = self._env.observe(state, to_play[i])
             if before is not None and (over or self._pays_on_the_way) and not before[i].is_terminal():
                 paid = np.array(before[i].returns()) if self._pays_on_the_way else 0.0
                 reward[i] = np.array(state.returns()) - paid

@@ -50,7 +50,8 @@ def save(run: Experiment) -> None:
     """Write everything that the run needs to go on, atomically."""
     arrays = {f"learner/{name}": x for name, x in _named_arrays(run.learner).items()}
     arrays |= {"normaliser/mean": run.normaliser.mean, "normaliser/m2": run.normaliser.m2}
-    arrays |= {"rollout/observation": run.rollout.observation, "rollout/drawn": run.drawn, "rollout/noisy": run.noisy}
+    arrays |= {"rollout/drawn": run.drawn, "rollout/noisy": run.noisy}
+    arrays |= {f"rollout/{name}": getattr(run.rollout, name) for name in ("observation", "to_play", "legal")}
     lines: list[list[int]] = []
     if run.tree is not None and run.planner.simulator is not None:
         tree, lines = packed(run.tree, run.planner.simulator)
@@ -111,8 +112,10 @@ def restore(run: Experiment) -> list[str]:
     shows = (run.rollout.observation != stored).reshape(len(stored), -1).any(1)
     for i in np.flatnonzero(shows | (run.rollout.over != run.replay.awaits_final())):
         broken.setdefault(int(i), f"environment {i} shows another observation than it did, or ended otherwise")
+    to_play = saved.arrays.get("rollout/to_play", np.zeros(len(stored), int))  # not kept by older runs
+    legal = saved.arrays.get("rollout/legal", np.ones((len(stored), run.spec.num_actions), bool))
     for i in broken:  # what it does now is not what replay has of its episode
-        run.replay.cut_off(i, stored[i])
+        run.replay.cut_off(i, stored[i], int(to_play[i]), legal[i])
         run.rollout.begin_anew(i)
     run.metrics.truncate(run.env_steps, state.get("metrics_rows"))  # not kept by older runs
     Weights(run.folder.path).truncate(run.env_steps)

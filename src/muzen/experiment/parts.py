@@ -168,6 +168,11 @@ def make_model(config: Config, spec: EnvSpec, network: Any, value_encoding: Any,
                 "reconstructed: use 0, or an environment that divides by 255"
             )
     check_network(model, spec.observation_shape)
+    if learned and not spec.alternating and not model.learns_to_play:
+        raise ConfigError(
+            f"network: says not who moves next, and players of {spec.id} don't take turns; give it "
+            "`to_play(state) -> [B, P] logits`"
+        )
     return model
 
 

@@ -75,7 +75,8 @@ def negative_cosine(a: Array, b: Array) -> Array:
     """
 
     def unit(x: Array) -> Array:
-        return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), _MIN_NORM**2))
+        squared = (x * x).sum(-1, keepdims=True)
+        return x * jnp.where(squared > _MIN_NORM**2, jax.lax.rsqrt(jnp.maximum(squared, _MIN_NORM**2)), 0)
 
     return -(unit(a) * unit(b)).sum(-1)
 

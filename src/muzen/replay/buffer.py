@@ -86,10 +86,11 @@ class Replay:
         flags = self._store.rows.flags[self._newest()]
         return (self._store.lanes.head > 0) & (flags & FINAL == 0) & (flags & (TERMINATED | TRUNCATED) != 0)
 
-    def cut_off(self, lane: int, observation: np.ndarray) -> None:
-        """End a lane's unfinished episode as one that was cut off and showed `observation` [...] last, if there is one.
+    def cut_off(self, lane: int, observation: np.ndarray, to_play: int, legal: np.ndarray) -> None:
+        """End a lane's unfinished episode, if there is one, as one that was cut off.
 
-        For an episode that cannot go on: what follows it in the lane would be taken for its own.
+        It showed `observation` [...] last, `to_play` was to move, and `legal` [A] was legal. For an episode that cannot
+        go on: what follows it in the lane would be taken for its own.
         """
         store, place = self._store, self._newest()[lane]
         if store.lanes.head[lane] == 0 or store.rows.flags[place] & FINAL:
@@ -97,11 +98,11 @@ class Replay:
         if not self.awaits_final()[lane]:
             store.rows.flags[place] |= TRUNCATED
             kernels.count_reward(store.lanes, lane, np.zeros(self.spec.players), True)
-        none, no = np.zeros(1, int), np.zeros(1, bool)
-        reward, legal = np.zeros((1, self.spec.players)), np.ones((1, self.spec.num_actions), bool)
+        none, no, reward = np.zeros(1, int), np.zeros(1, bool), np.zeros((1, self.spec.players))
+        mover, episode = np.array([to_play]), store.rows.episode[[place]]
         self.add(
             np.array([lane]),
-            Rows(observation[None], none, reward, no, no, ~no, none, legal, episode=store.rows.episode[[place]]),
+            Rows(observation[None], none, reward, no, no, ~no, mover, np.array(legal, bool)[None], episode=episode),
         )
 
     def _newest(self) -> np.ndarray:

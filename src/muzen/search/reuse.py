@@ -33,7 +33,8 @@ def reuse(tree: Tree, moves: Sequence[Any] | np.ndarray) -> Tree:
     Args:
       tree: `SearchResult.tree`, or what `reuse` made of one.
       moves: [B] actions, or for each root the sequence of actions that were made since, in order; None where it has
-        nothing to do with the last search.
+        nothing to do with the last search. An empty sequence goes on at the same root, whose logits keep what noise the
+        last search mixed into them.
 
     Returns:
       The tree below, with N as large as its largest root needs. A root whose moves were never visited, or whose

@@ -4,24 +4,26 @@ GET  /api/games/ID                 the game
 GET  /api/games/ID/positions/PLY   one position of it, and what the agent thinks there
 GET  /api/games                    {asked}: what the server was started for, see `serve`
 POST /api/games                    a new game: {seat, simulations, seed, moves}, all optional
-POST /api/games/ID/move            {action, ply}
-POST /api/games/ID/reply           {ply}: the agent's move
-POST /api/games/ID/back            {ply}
+POST /api/games/ID/move            {action, version}
+POST /api/games/ID/reply           {version}: the agent's move
+POST /api/games/ID/back            {version}
 POST /api/games/ID/settings        {seat, simulations}
 POST /api/games/ID/save            {}
 
-`ply` is the number of decisions that the page has seen: where another tab was faster the answer is 409, with the game.
-Errors are {"error": {"kind", "message"}}.
+`version` is of the game that the page has seen: where another tab was faster the answer is 409, with the game, as where
+something cannot be done in the game as it stands. Errors are {"error": {"kind", "message"}}.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from muzen.errors import IllegalMoveError, MuzenError, PlayError, StorageError
-from muzen.play import CHANCE, MOST_SIMULATIONS, GameSession
+from muzen.play import CHANCE, MOST_SIMULATIONS, GameSession, Position
 from muzen.web.tables import Table, Tables
 
 _MOST_MOVES = 20_000
@@ -73,8 +75,6 @@ class Api:
                 return getattr(self, f"_{methods[method]}")(body=body, **match.groupdict())
             except IllegalMoveError as error:
                 raise ApiError(400, "IllegalMoveError", str(error)) from error
-            except PlayError as error:
-                raise ApiError(409, "PlayError", str(error)) from error
             except StorageError as error:
                 raise ApiError(507, "StorageError", str(error)) from error
             except MuzenError as error:
@@ -102,20 +102,33 @@ class Api:
 
     def _position(self, id: str, ply: str, body: Any) -> dict[str, Any]:
         table = self._table(id)
-        with table.lock:
-            return position_json(table.session, int(ply))
+        with table.thinking:
+            with table.lock, _telling(table):
+                position = table.session.at(int(ply))
+            if not position.now.terminated:
+                table.session.think(position)
+            with table.lock:
+                if int(ply) > table.session.ply or table.session.at(int(ply)) is not position:
+                    raise _stale(table)
+                return position_json(table.session, int(ply), position)
 
     def _move(self, id: str, body: Any) -> dict[str, Any]:
-        given = _fields(body, {"action": int, "ply": int}, required=("action", "ply"))
-        return self._change(id, given["ply"], lambda session: session.play(given["action"]))
+        given = _fields(body, {"action": int, "version": int}, required=("action", "version"))
+        return self._change(id, given["version"], lambda session: session.play(given["action"]))
 
     def _reply(self, id: str, body: Any) -> dict[str, Any]:
-        given = _fields(body, {"ply": int}, required=("ply",))
-        return self._change(id, given["ply"], lambda session: session.reply())
+        given = _fields(body, {"version": int}, required=("version",))
+        table = self._table(id)
+        with table.thinking:
+            with table.lock, _telling(table):
+                _require(table, given["version"])
+                position = table.session.replies()
+            table.session.think(position)
+            return self._change(id, given["version"], lambda session: session.reply())
 
     def _back(self, id: str, body: Any) -> dict[str, Any]:
-        given = _fields(body, {"ply": int}, required=("ply",))
-        return self._change(id, given["ply"], lambda session: session.back())
+        given = _fields(body, {"version": int}, required=("version",))
+        return self._change(id, given["version"], lambda session: session.back())
 
     def _settings(self, id: str, body: Any) -> dict[str, Any]:
         given = _fields(body, {"seat": (int, type(None)), "simulations": int})
@@ -144,15 +157,36 @@ class Api:
             raise ApiError(404, "UnknownGame", f"{id}: there is no such game, or no longer; begin a new one")
         return table
 
-    def _change(self, id: str, ply: int | None, change: Any) -> dict[str, Any]:
-        """Does something to a game, if it stands where the page believes it to."""
+    def _change(self, id: str, version: int | None, change: Any) -> dict[str, Any]:
+        """Does something to a game, if it stands where the page believes it to; None: wherever it stands."""
         table = self._table(id)
-        with table.lock:
-            if ply is not None and ply != table.session.ply:
-                message = f"ply: the game is at {table.session.ply} by now, not at {ply}; another page may have moved"
-                raise ApiError(409, "Stale", message, game=game_json(table))
+        with table.lock, _telling(table):
+            if version is not None:
+                _require(table, version)
             change(table.session)
+            table.version += version is not None
             return game_json(table)
+
+
+def _require(table: Table, version: int) -> None:
+    if version != table.version:
+        raise _stale(table)
+
+
+def _stale(table: Table) -> ApiError:
+    message = "version: the game has moved on since; another page may have played"
+    return ApiError(409, "Stale", message, game=game_json(table))
+
+
+@contextlib.contextmanager
+def _telling(table: Table) -> Iterator[None]:
+    """What cannot be done in the game as it stands is told with the game: the page may believe in another."""
+    try:
+        yield
+    except IllegalMoveError:
+        raise
+    except PlayError as error:
+        raise ApiError(409, "PlayError", str(error), game=game_json(table)) from error
 
 
 def game_json(table: Table) -> dict[str, Any]:
@@ -164,6 +198,7 @@ def game_json(table: Table) -> dict[str, Any]:
         moves.append({"player": move.player, "action": move.action, "name": move.name, "ply": ply})
     return {
         "id": table.id,
+        "version": table.version,
         "asked": table.asked,
         "game": session.name,
         "agent": session.agent_name,
@@ -186,10 +221,10 @@ def game_json(table: Table) -> dict[str, Any]:
     }
 
 
-def position_json(session: GameSession, ply: int) -> dict[str, Any]:
-    """One position, with what the agent thinks of it unless the game was over there."""
-    over = session.at(ply).now.terminated
-    analysis = None if over else dataclasses.asdict(session.analyse(ply))
+def position_json(session: GameSession, ply: int, position: Position) -> dict[str, Any]:
+    """One position, with what the agent has thought of it."""
+    analysis = None if position.analysis is None else dataclasses.asdict(position.analysis)
+    over = position.now.terminated
     return {"ply": ply, "over": over, "analysis": analysis, "chances": session.chances(), **_place_json(session, ply)}
 
 

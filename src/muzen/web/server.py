@@ -40,6 +40,8 @@ PAGE = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/favicon.ico": ("icon.svg", "image/svg+xml"),
 }
+# Hosts that mean every address of this machine, and the one that its own browser takes.
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -103,8 +105,13 @@ class PlayServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """Where a browser on this machine finds the page."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        host = _ANY.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}/"
+
+    @property
+    def url_elsewhere(self) -> str:
+        """Where a browser on another machine finds it, where that can be said."""
+        return f"http://{socket.gethostname()}:{self.server_port}/" if self.host in _ANY else self.url
 
     def is_known(self, header: str) -> bool:
         """Whether a Host header is a name of ours: an address, localhost, or the host that was asked for."""
@@ -112,7 +119,9 @@ class PlayServer(ThreadingHTTPServer):
             name = urllib.parse.urlsplit(f"//{header}").hostname or ""
         except ValueError:
             return False
-        if name in ("localhost", self.host.casefold(), socket.gethostname().casefold()):
+        own = socket.gethostname().casefold()
+        # A network names its machines NAME.local, or by a domain of its own.
+        if name in ("localhost", self.host.casefold(), own, f"{own}.local", socket.getfqdn().casefold()):
             return True
         try:
             ipaddress.ip_address(name)
@@ -144,10 +153,10 @@ class Handler(BaseHTTPRequestHandler):
     timeout = PATIENCE_S
 
     def _answer(self) -> None:
-        path = urllib.parse.urlsplit(self.path).path
         headers: dict[str, str] = {}
         try:
             self._check()
+            path = self._path()
             if self.command in ("GET", "HEAD") and path in PAGE:
                 name, kind = PAGE[path]
                 return self._send(200, resources.files("muzen.web").joinpath("static", name).read_bytes(), kind)
@@ -158,8 +167,8 @@ class Handler(BaseHTTPRequestHandler):
             status, answer = 200, self.server.api.answer(method, path, body)
         except ApiError as error:
             status, answer, headers = error.status, error.body, error.headers
-        except ConnectionError:
-            raise
+        except (ConnectionError, TimeoutError):
+            raise  # it went away, or says nothing more
         except Exception as error:  # the boundary of one request: the server goes on
             self.server.complain(error)
             message = "something is wrong with the server, and it has said what on its standard error"
@@ -167,6 +176,13 @@ class Handler(BaseHTTPRequestHandler):
         self._send(status, json.dumps(answer).encode(), "application/json", headers)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _answer
+
+    def _path(self) -> str:
+        """The path that is asked for, without the query."""
+        try:
+            return urllib.parse.urlsplit(self.path).path
+        except ValueError as error:
+            raise ApiError(400, "BadAddress", f"the address makes no sense: {error}") from error
 
     def _check(self) -> None:
         """Refuses what another site's page could send."""
@@ -264,6 +280,7 @@ def serve(
         first.analyse()  # compiles the search before anyone waits for it
         say(f"{first.name} is served at {server.url} (Ctrl-C ends)")
         if not _is_loopback(host):
+            say(f"from another machine: {server.url_elsewhere}, or this one's address in place of the name")
             say(f"warning: {host} is not loopback: everyone who reaches this machine can play, and keep it busy")
         if open_browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()

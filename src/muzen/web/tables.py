@@ -15,10 +15,14 @@ IDLE_S = 24 * 3600.0
 
 
 class Table:
-    """One game; whoever touches `session` holds `lock`."""
+    """One game. Whoever touches `session` holds `lock`; whoever searches holds `thinking`, and takes it first.
+
+    So a person's move does not wait for what the agent thinks about their turn. `version` counts the changes of moves.
+    """
 
     def __init__(self, name: str, session: GameSession, asked: str = ""):
-        self.id, self.session, self.asked, self.lock = name, session, asked, threading.Lock()
+        self.id, self.session, self.asked, self.version = name, session, asked, 0
+        self.lock, self.thinking = threading.Lock(), threading.Lock()
         self.used = 0.0
 
 

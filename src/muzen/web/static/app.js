@@ -1,7 +1,7 @@
 // The page: asks the server for the game, draws it, and says what the person chose. The server decides everything.
 
 import { boardKeys, drawBoard, drawPiece, unselect } from "/board.js";
-import { drawBalance, drawChart } from "/charts.js";
+import { COLOURS, drawBalance, drawChart } from "/charts.js";
 
 const $ = (id) => document.getElementById(id);
 const STORE = "muzen-game", RETRY_MS = 2000, MOST_SHOWN = 12;
@@ -11,6 +11,9 @@ let place = null;     // the position that is shown, with what the agent thinks 
 let view = null;      // the ply that is looked back at; null follows the game
 let turned = null;    // whether the board is seen from the other side; null: as suits the person's pieces
 let busy = "";        // what is waited for
+let stuck = false;    // whether the last question was refused, so that the next step is the person's to ask for
+let wanted = {};      // settings that were chosen while something was waited for
+let among = null;     // the moves between which the person is choosing
 let asked = 0;        // numbers the questions about positions: an old answer is not shown
 
 class Refused extends Error {
@@ -32,7 +35,7 @@ async function ask(method, path, body) {
     } catch {
       gone();
       await new Promise((wake) => setTimeout(wake, RETRY_MS));
-      continue; // every question can be asked again: `ply` keeps a move from being made twice
+      continue; // every question can be asked again: `version` keeps a move from being made twice
     }
     if (!$("banner").hidden && $("banner").dataset.kind === "gone") say("");
     const answer = await response.json().catch(() => null);
@@ -49,33 +52,47 @@ function gone() {
 async function act(label, question) {
   if (busy) return;
   busy = label;
+  stuck = false;
   drawStatus();
   document.body.classList.add("busy");
   try {
-    await adopt(await question());
+    adopt(await question());
   } catch (error) {
-    await recover(error, label, question);
+    await recover(error);
   } finally {
     busy = "";
     document.body.classList.remove("busy");
     if (game) draw(); // the board takes moves again, whatever the agent thinks of them meanwhile
   }
-  if (game) follow();
+  if (!game) return;
+  if (Object.keys(wanted).length) sendSettings();
+  else if (!stuck) follow();
+  else if (!game.agents_turn || game.seat === null) think(false);
 }
 
-async function recover(error, label, question) {
+// What was refused would be refused again: the page asks for nothing by itself, unless it has the game anew.
+async function recover(error) {
   if (!(error instanceof Refused)) throw error;
-  if (error.game) {
-    await adopt(error.game);
+  if (error.game && isNews(error.game)) {
+    adopt(error.game);
     say("The game has moved on in another page.", "note");
   } else if (error.status === 404 && game) {
     const kept = game;
-    await adopt(await goOn());
+    try {
+      adopt(await goOn());
+    } catch (again) {
+      if (!(again instanceof Refused)) throw again;
+      stuck = true;
+      return say(`The server had lost the game, and could not bring it back: ${again.message}`, "error");
+    }
     if (game.asked === kept.asked) say("The server had lost the game, and it was brought back. Please try again.", "note");
   } else {
+    stuck = true;
     say(error.message, "error");
   }
 }
+
+function isNews(state) { return !game || ["id", "version", "seat", "simulations", "kept"].some((name) => state[name] !== game[name]); }
 
 // After the server was started anew: the same game, or a fresh one where it was started for something else.
 async function goOn() {
@@ -91,10 +108,10 @@ function restore() {
   return ask("POST", "", { seat, simulations, seed, moves });
 }
 
-async function adopt(state) {
+function adopt(state) {
   const before = game;
   game = state;
-  if (!before || before.id !== state.id || before.ply !== state.ply) { view = null; unselect(); }
+  if (!before || before.id !== state.id || before.version !== state.version) { view = among = null; unselect(); }
   try { localStorage.setItem(STORE, JSON.stringify(state)); } catch { /* a private window keeps nothing */ }
   history.replaceState(null, "", `#${state.id}`);
   draw();
@@ -104,10 +121,14 @@ async function adopt(state) {
 function follow() {
   if (busy) return;
   if (game.agents_turn && game.seat !== null) {
-    act("The agent thinks …", () => ask("POST", `/${game.id}/reply`, { ply: game.ply }));
+    reply();
   } else {
     think();
   }
+}
+
+function reply() {
+  act("The agent thinks …", () => ask("POST", `/${game.id}/reply`, { version: game.version }));
 }
 
 // Which position's thoughts are shown: the one looked back at, the present one, or the agent's last.
@@ -121,7 +142,7 @@ function thinkingPly() {
   return null;
 }
 
-async function think() {
+async function think(recovers = true) {
   const number = ++asked, ply = thinkingPly();
   $("thoughts").ariaBusy = String(ply !== null); // until it is answered, what is shown is of another position
   if (ply === null) { place = null; return drawThoughts(); }
@@ -134,9 +155,11 @@ async function think() {
     draw();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    if (number === asked) $("thoughts").ariaBusy = "false";
-    if (error.status === 404 && number === asked) act("Bringing the game back …", goOn);
-    else if (number === asked) say(error.message, "error");
+    if (number !== asked) return;
+    $("thoughts").ariaBusy = "false";
+    if (error.game && isNews(error.game)) { adopt(error.game); follow(); }
+    else if (recovers && error.status === 404) act("Bringing the game back …", goOn);
+    else say(error.message, "error");
   }
 }
 
@@ -166,6 +189,7 @@ function statusText() {
   if (busy) return busy;
   if (game.over) return `${game.outcome}.`;
   if (game.seat === null) return `${game.players[game.to_play]} is to move: the agent plays alone.`;
+  if (among && isMyTurn()) return "Which of these?";
   return game.to_play === game.seat ? `Your move: you are ${game.players[game.seat]}.` : `${game.players[game.to_play]} is to move.`;
 }
 
@@ -201,7 +225,7 @@ function isDrawn(name, ...what) {
 
 function drawGame() {
   const thoughts = $("marks").checked && place?.ply === (view ?? game.ply) ? place.analysis : null;
-  if (isDrawn("game", shown().board, shown().text, shown().legal, isMyTurn(), view, thoughts, game.over, game.seat, turned)) return;
+  if (isDrawn("game", shown().board, shown().text, shown().legal, isMyTurn(), view, thoughts, game.over, game.seat, turned, among)) return;
   const at = shown(), names = new Map(at.legal.map((move) => [move.action, move.name]));
   $("board-frame").hidden = !at.board;
   $("text").hidden = Boolean(at.board);
@@ -211,7 +235,8 @@ function drawGame() {
     $("text").textContent = at.text.trimEnd();
   }
   const others = at.legal.filter((move) => !at.board || !(move.action in at.board.touched));
-  drawChoices(others, isMyTurn(), !at.board || others.length === at.legal.length);
+  if (among) drawChoices(among, isMyTurn(), true);
+  else drawChoices(others, isMyTurn(), !at.board || others.length === at.legal.length);
 }
 
 function isTurned(board) { return turned ?? (board.style === "chess" && game.seat === board.owners.p); }
@@ -240,13 +265,15 @@ function drawControls() {
   $("new").disabled = $("save").disabled = $("next").disabled = Boolean(busy);
   $("save").hidden = game.over || game.ply === 0;
   $("turn").hidden = !game.board?.moves_pieces;
-  $("next").hidden = game.seat !== null || game.over;
-  const seat = $("seat"), wanted = game.players.map((name, i) => [String(i), name]).concat([["watch", "nobody: watch"]]);
-  if (seat.options.length !== wanted.length) {
-    seat.replaceChildren(...wanted.map(([value, text]) => new Option(text, value)));
+  $("next").hidden = game.over || (game.seat !== null && !(stuck && game.agents_turn));
+  $("next").textContent = game.seat === null ? "Next move" : "Ask the agent again";
+  const seat = $("seat"), seats = game.players.map((name, i) => [String(i), name]).concat([["watch", "nobody: watch"]]);
+  if (seats.some(([, text], i) => seat.options[i]?.text !== text) || seat.options.length !== seats.length) {
+    seat.replaceChildren(...seats.map(([value, text]) => new Option(text, value)));
   }
-  seat.value = game.seat === null ? "watch" : String(game.seat);
-  if (document.activeElement !== $("simulations")) $("simulations").value = game.simulations;
+  const chosen = { seat: game.seat, simulations: game.simulations, ...wanted };
+  seat.value = chosen.seat === null ? "watch" : String(chosen.seat);
+  if (document.activeElement !== $("simulations")) $("simulations").value = chosen.simulations;
   $("simulations").max = game.most_simulations;
   $("kept").textContent = game.keep_error ? `Not kept: ${game.keep_error}` : game.kept ? `Kept in ${game.kept}` : "";
 }
@@ -261,6 +288,8 @@ function drawChances() {
   drawChart($("chart"), game, game.chances, upTo, lookAt);
 }
 
+function points(value) { return Math.abs(value) < 100 ? value.toPrecision(3) : Math.round(value).toLocaleString("en"); }
+
 function percent(share) { return `${Math.round(100 * share)} %`; }
 
 function drawThoughts() {
@@ -274,7 +303,7 @@ function drawThoughts() {
     return;
   }
   const when = place.ply === game.ply ? "now" : place.ply === 0 ? "at the start" : `after move ${place.ply}`;
-  const worth = thought.chance ? "" : ` · still to come: ${thought.value.map((value) => value.toPrecision(3)).join(", ")}`;
+  const worth = thought.chance ? "" : ` · still to come: ${thought.value.map(points).join(", ")}`;
   $("worth").textContent = `${game.players[thought.to_play]} to move ${when} · ${thought.simulations} simulations${worth}`;
   $("value-head").textContent = thought.chance ? "Win" : "Value";
   $("value-head").classList.toggle("number", !thought.chance);
@@ -288,7 +317,7 @@ function drawThoughts() {
     name.textContent = move.name;
     row.append(name);
     row.append(bar(move.visits / most, String(move.visits), "visits"));
-    const value = move.chance !== null ? percent(move.chance) : move.q !== null ? move.q.toPrecision(3) : "–";
+    const value = move.chance !== null ? percent(move.chance) : move.q !== null ? points(move.q) : "–";
     row.append(move.chance !== null ? bar(move.chance, value, "win") : plain(value));
     row.append(plain(percent(move.policy)));
   }
@@ -327,7 +356,7 @@ function drawMoves() {
     } else {
       const button = document.createElement("button");
       button.type = "button";
-      button.className = `played player${move.player}`;
+      button.className = `played player${move.player % COLOURS}`;
       button.textContent = move.name;
       button.title = `${move.ply}. ${game.players[move.player]}, ${move.player === game.seat ? "you" : "the agent"}`;
       if (move.ply === (view ?? game.ply)) button.setAttribute("aria-current", "true");
@@ -344,41 +373,53 @@ function play(actions) {
   if (!isMyTurn()) return;
   if (actions.length > 1) return chooseAmong(actions);
   say("");
-  act("…", () => ask("POST", `/${game.id}/move`, { action: actions[0], ply: game.ply }));
+  among = null;
+  act("…", () => ask("POST", `/${game.id}/move`, { action: actions[0], version: game.version }));
 }
 
 // Several moves with the same cells, such as a promotion: ask by name.
 function chooseAmong(actions) {
-  const moves = game.legal.filter((move) => actions.includes(move.action));
-  drawChoices(moves, true, true);
-  drawn.game = "";
+  among = game.legal.filter((move) => actions.includes(move.action));
+  draw();
   $("choices").querySelector("button").focus();
-  $("status").textContent = "Which of these?";
 }
 
 function lookAt(ply) {
   if (busy) return;
   view = ply === game.ply ? null : ply;
+  among = null;
   draw();
   think();
 }
 
-function newGame() {
-  const simulations = game?.simulations, seat = game ? game.seat : undefined;
+// What was begun is an entry of the browser's history: Back brings it back.
+async function newGame() {
+  const before = game;
   view = null;
   say("");
-  act("Setting up …", () => ask("POST", "", simulations ? { seat, simulations } : {}));
+  await act("Setting up …", () => {
+    if (before) history.pushState(null, "", location.hash);
+    return ask("POST", "", before ? { seat: before.seat, simulations: before.simulations } : {});
+  });
+  if (before?.ply && !before.over && game.id !== before.id) say("The game before is not lost: your browser's “Back” returns to it.", "note");
 }
 
+// What is chosen while something is waited for is sent when that is there.
 function settings(fields) {
+  Object.assign(wanted, fields);
+  if (busy) return;
   say("");
-  act("…", () => ask("POST", `/${game.id}/settings`, fields));
+  sendSettings();
+}
+
+function sendSettings() {
+  act("…", () => { const sent = wanted; wanted = {}; return ask("POST", `/${game.id}/settings`, sent); });
 }
 
 $("new").addEventListener("click", newGame);
-$("back").addEventListener("click", () => { say(""); act("…", () => ask("POST", `/${game.id}/back`, { ply: game.ply })); });
+$("back").addEventListener("click", () => { say(""); act("…", () => ask("POST", `/${game.id}/back`, { version: game.version })); });
 $("save").addEventListener("click", () => act("…", () => ask("POST", `/${game.id}/save`, {})));
-$("next").addEventListener("click", () => act("The agent thinks …", () => ask("POST", `/${game.id}/reply`, { ply: game.ply })));
+$("next").addEventListener("click", () => { say(""); reply(); });
 $("turn").addEventListener("click", () => { turned = !isTurned(game.board); drawGame(); });
 $("live").addEventListener("click", () => lookAt(game.ply));
 $("hints").addEventListener("change", () => think());
@@ -398,7 +439,7 @@ document.addEventListener("keydown", (event) => {
   const numbered = document.querySelector(`#choices [data-key="${CSS.escape(event.key)}"]:enabled`);
   if (steered && isMyTurn()) { event.preventDefault(); play([steered.action]); }
   else if (numbered) numbered.click();
-  else if (event.key === "Escape") { unselect(); drawn.game = ""; if (view !== null) lookAt(game.ply); else if (game) drawGame(); }
+  else if (event.key === "Escape") { unselect(); among = null; drawn.game = ""; if (view !== null) lookAt(game.ply); else if (game) drawGame(); }
   else if (event.key === "u" && game && !$("back").disabled) $("back").click();
   else if (event.key === "n" && game) $("new").click();
   else if (event.key === "," && game) lookAt(Math.max(0, (view ?? game.ply) - 1));
@@ -423,7 +464,7 @@ async function refresh() {
   try {
     const state = await ask("GET", `/${game.id}`);
     if (busy || game !== seen) return;
-    if (state.ply !== seen.ply || state.seat !== seen.seat) { await adopt(state); follow(); }
+    if (isNews(state)) { adopt(state); follow(); }
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     if (error.status === 404) act("Bringing the game back …", goOn);
@@ -431,6 +472,20 @@ async function refresh() {
 }
 document.addEventListener("visibilitychange", refresh);
 addEventListener("storage", (event) => { if (event.key === STORE) refresh(); });
+addEventListener("popstate", () => {
+  const id = location.hash.slice(1);
+  if (!game || !id || id === game.id) return;
+  say("");
+  act("Loading …", async () => {
+    try {
+      return await ask("GET", `/${id}`);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      say("That game is no longer there.", "note");
+      return ask("GET", `/${game.id}`);
+    }
+  });
+});
 
 // --- the beginning: the game of the address, the one this browser played last, or a new one ------------------
 async function begin() {

@@ -1,6 +1,7 @@
 // The chance to win: a bar of the present one, and a line over the game.
 
 const SVG = "http://www.w3.org/2000/svg";
+export const COLOURS = 4; // of more players two share one, and the second's line is dashed
 const WIDTH = 340, HEIGHT = 130, LEFT = 42, RIGHT = 10, TOP = 8, BOTTOM = 20;
 
 function make(name, attributes, parent) {
@@ -15,7 +16,7 @@ export function drawBalance(element, game, chances) {
   if (!chances) return;
   chances.forEach((chance, player) => {
     const part = document.createElement("div");
-    part.className = `share player${player}`;
+    part.className = `share player${player % COLOURS}`;
     part.style.flexGrow = Math.max(chance, 0.001);
     const whose = player === game.seat ? "You" : game.players.length === 2 && game.seat !== null ? "Agent" : `Player ${player + 1}`;
     part.textContent = chance >= 0.14 ? `${whose} ${Math.round(100 * chance)} %` : "";
@@ -43,9 +44,9 @@ export function drawChart(element, game, chances, ply, onChoose) {
   const players = game.players.length === 2 ? [game.seat ?? 0] : game.players.map((_, player) => player);
   for (const player of players) {
     const points = chances.map((chance, i) => (chance ? [x(i), y(chance[player])] : null)).filter(Boolean);
-    make("polyline", { points: points.map((point) => point.join(",")).join(" "), class: `chance player${player}` }, svg);
+    make("polyline", { points: points.map((point) => point.join(",")).join(" "), class: `chance player${player % COLOURS}${player < COLOURS ? "" : " dashed"}` }, svg);
     const radius = chances.length > 80 ? 1.5 : 3;
-    points.forEach(([cx, cy]) => make("circle", { cx, cy, r: radius, class: `dot player${player}` }, svg));
+    points.forEach(([cx, cy]) => make("circle", { cx, cy, r: radius, class: `dot player${player % COLOURS}` }, svg));
   }
   // Wide invisible columns are easier to hit than points.
   const width = (WIDTH - LEFT - RIGHT) / last;
