@@ -361,8 +361,16 @@ def test_the_browsers_back_returns_to_the_game_before_a_new_one(open_page):
 
 
 def test_a_promotion_is_asked_for_and_stays_asked_for_while_the_agent_thinks(open_page):
-    page, _ = open_page("openspiel:chess(fen=8/P6k/8/8/8/8/8/K7 w - - 0 1)", seat=1)
-    page.click('[data-cell="1,0"]')
+    page, serving = open_page("openspiel:chess")
+    state, moves = pyspiel.load_game("chess").new_initial_state(), []
+    for name in ("a4", "b5", "axb5", "a6", "bxa6", "Bb7", "axb7", "h6"):
+        moves.append(state.string_to_action(name))
+        state.apply_action(moves[-1])
+    game = serving.api.answer("POST", "/api/games", {"seat": 1, "moves": moves})  # white's
+    page.driver.get(f"{serving.url}#{game['id']}")
+    page.until("that game", "document.querySelectorAll('#moves .played').length === 8")
+    page.idle()
+    page.click('[data-cell="1,1"]')
     page.click('[data-cell="0,0"]')
     assert page.text("#status") == "Which of these?"
     assert len(page.all("#choices button")) == 4
@@ -370,8 +378,8 @@ def test_a_promotion_is_asked_for_and_stays_asked_for_while_the_agent_thinks(ope
     page.idle()
     assert len(page.all("#choices button")) == 4 and page.text("#status") == "Which of these?"
     page.click("#choices button")
-    page.until("it is played", "document.querySelectorAll('#moves .played').length >= 1")
-    assert "=" in page.all("#moves .played")[0]
+    page.until("it is played", "document.querySelectorAll('#moves .played').length >= 9")
+    assert "=" in page.all("#moves .played")[8]
 
 
 def test_more_players_than_colours_have_a_line_each(open_page):

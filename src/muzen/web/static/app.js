@@ -401,7 +401,8 @@ async function newGame() {
     if (before) history.pushState(null, "", location.hash);
     return ask("POST", "", before ? { seat: before.seat, simulations: before.simulations } : {});
   });
-  if (before?.ply && !before.over && game.id !== before.id) say("The game before is not lost: your browser's “Back” returns to it.", "note");
+  const begun = before && !before.over && before.moves.some((move) => move.player === before.seat);
+  if (begun && game.id !== before.id) say("The game before is not lost: your browser's “Back” returns to it.", "note");
 }
 
 // What is chosen while something is waited for is sent when that is there.
