@@ -2,6 +2,7 @@
 
 from plant import Plant, claim
 
+EXPERIMENT = "test_experiment.py"
 SCHEDULES = "maths/test_schedules.py"
 PAST = "envs/test_past_actions.py"
 OWN_SEED = "test_every_episode_of_every_environment_and_worker_has_its_own_seed"
@@ -160,5 +161,21 @@ PLANTS = [
         "one_hot_past(past, spec",
         "one_hot_past(past[::-1], spec",
         claim(PAST, "test_a_users_agent_sees_what_the_network_saw_in_training[None]"),
+    ),
+    Plant(
+        12,
+        "the temperature stays where it began",
+        "experiment/run.py",
+        "fraction = min(1.0, self.env_steps / self.config.env_steps)",
+        "fraction = 0.0",
+        claim(EXPERIMENT, "test_the_temperature_falls_over_the_run_in_the_papers_steps"),
+    ),
+    Plant(
+        13,
+        "noise goes on after the moves that are sampled",
+        "experiment/run.py",
+        "np.where(now.moves < sampled, explore, GREEDY)",
+        "np.where(now.moves < sampled, explore, explore)",
+        claim(EXPERIMENT, "test_after_its_sampled_moves_an_episode_is_played_without_noise"),
     ),
 ]

@@ -213,6 +213,22 @@ PLANTS = [
         ),
     ),
     Plant(
+        26,
+        "a target that nobody knows yet counts in the figures of its batch",
+        "learner.py",
+        "z_root = jnp.where(known, z_root, jnp.nan)",
+        "known = jnp.ones_like(known)",
+        claim("test_loss.py", "test_the_loss_of_random_episodes_is_the_references[one player]"),
+    ),
+    Plant(
+        26,
+        "priorities go to other rows than were sampled",
+        "experiment/run.py",
+        "self.replay.update_priorities(batches.index, ",
+        "self.replay.update_priorities(batches.index[:, ::-1], ",
+        claim(EXPERIMENT, "test_priorities_are_given_to_the_rows_that_were_sampled"),
+    ),
+    Plant(
         27,
         "resume restarts the optimiser, learning rate and moments",
         "experiment/keeping.py",
