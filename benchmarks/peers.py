@@ -251,7 +251,7 @@ class Notes:
             held = json.loads(path.read_text(encoding="utf-8"))
             if any(held["machine"].get(name) != about[name] for name in about if not name.startswith("load")):
                 raise SystemExit(f"--json: {path} is of another machine or other versions; give another file")
-            self.parts = {name: held[name] for name in self.parts}
+            self.about, self.parts = held["machine"], {name: held[name] for name in self.parts}
 
     def measured(self, part: str, system: str, steps: int, seed: int, limit_s: float) -> dict[str, Any]:
         """A run of one part: the one that was measured before, or a new one."""
@@ -319,7 +319,7 @@ def results(
     rows = []
     for system in systems:
         own = [run for run in runs if run["system"] == system]
-        last = [run for run in own if run["budget"] == own[-1]["budget"]]
+        last = [run for run in own if run["budget"] == max(run["budget"] for run in own)]
         row: dict[str, Any] = {"system": system, "budget": None}
         if len(last) == len(seeds) and all(run.get("return", 0) >= GOAL for run in last):
             row["budget"] = last[0]["budget"]
@@ -328,7 +328,7 @@ def results(
             row["returns"] = [run["return"] for run in last]
         else:
             best = max((run.get("return", 0.0) for run in own), default=0.0)
-            row["why"] = last[-1].get("why", f"not within {own[-1]['budget']} steps; best return {best:.0f}")
+            row["why"] = last[-1].get("why", f"not within {last[-1]['budget']} steps; best return {best:.0f}")
         rows.append(row)
     first = rows[0]
     for row in rows[1:]:
@@ -363,16 +363,16 @@ def plot(rows: list[dict[str, Any]], about: str, path: Path) -> None:
                 lw=1,
             )
             axes.annotate(f" {found['median']:,.0f}", (found["high"], y), va="center", fontsize=8)
-        axes.set_xscale("log")
-        reached = [row[name]["low"] for row in rows if row["budget"]]
-        if reached:
+        reached = [row[name][end] for row in rows if row["budget"] for end in ("low", "high")]
+        if reached and max(reached) > 5 * min(reached):
+            axes.set_xscale("log")
             axes.set_xlim(left=min(reached) / 3)
+            axes.xaxis.set_minor_formatter(lambda x, _: "")
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
-        axes.xaxis.set_minor_formatter(lambda x, _: "")
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set_yticks(places, [row["system"] for row in rows] if axes is both[0] else [""] * len(rows))
         axes.set_title(title)
-        axes.set_xlim(right=axes.get_xlim()[1] * 2)  # room for the numbers
+        axes.set_xlim(right=axes.get_xlim()[1] * (2 if axes.get_xscale() == "log" else 1.2))  # room for the numbers
     drawn.supxlabel(about, fontsize=8, color="#5f6368")
     common.save_figure(drawn, path)
 
@@ -399,19 +399,22 @@ def main() -> None:
     if unknown := [name for name in systems if name not in SYSTEMS]:
         parser.error(f"--systems: {unknown[0]!r} is not one of {'; '.join(SYSTEMS)}")
     about = common.machine()
-    common.say(common.describe(about))
+    notes = Notes(options.json, about)
+    common.say(common.describe(notes.about))
     for peer in dict.fromkeys(SYSTEMS[name] for name in systems):
         python_of(peer)
-    notes = Notes(options.json, about)
     climb(notes, systems, options.budgets, options.seeds, options.limit_s)
     times = in_turn(notes, systems, options.seeds, options.limit_s)
     rows = results(notes.parts["climb"], systems, options.seeds, times)
     for row in rows:
-        cells = [f"{name} {common.show(x, ',.0f') if isinstance(x, dict) else x}" for name, x in row.items()]
+        cells = []
+        for name, x in row.items():
+            form = ".2f" if "times" in name else ",.0f"
+            cells.append(f"{name} {common.show(x, form) if isinstance(x, dict) else x}")
         common.say("  ".join(cells))
     notes.keep({"seeds": options.seeds, "rows": rows})
     if options.plot:
-        plot(rows, common.describe(about), options.plot)
+        plot(rows, common.describe(notes.about), options.plot)
 
 
 if __name__ == "__main__":
