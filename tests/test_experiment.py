@@ -22,6 +22,7 @@ from small_runs import SMALL, UNTAUGHT, StopAt, assert_same_end, same, small, ta
 import muzen
 from muzen import api
 from muzen.actors import Plan
+from muzen.actors.rollout import Ended
 from muzen.callbacks import Callback
 from muzen.config import Config, NetworkConfig, override
 from muzen.envs import make
@@ -533,6 +534,23 @@ def test_priorities_are_given_to_the_rows_that_were_sampled(tmp_path, monkeypatc
     for (index, given), own, batch in zip(told, learned, drawn, strict=False):
         np.testing.assert_array_equal(index, batch.index)
         np.testing.assert_array_equal(given, own)
+
+
+def test_who_would_have_resigned_and_did_not_lose_would_have_been_wrong(tmp_path, monkeypatch):
+    run = diced(tmp_path / "a", act__random_steps=10**6)
+    step, returns = run.rollout.step, iter([-1.0, 0.0, 1.0, 1.0])
+
+    def played_on(plan, **options):
+        rows, steps, _ = step(plan, **options)
+        value = next(returns)
+        hopeless = -1 if run.wrongly_resigned and len(run.wrongly_resigned) == 3 else 0
+        return rows, steps, [Ended(0, np.array([value]), 7, True, hopeless=hopeless)]
+
+    monkeypatch.setattr(run.rollout, "step", played_on)
+    for _ in range(4):
+        run.act()
+    assert list(run.wrongly_resigned) == [0.0, 1.0, 1.0]  # of the last nobody would have
+    run.close()
 
 
 def test_random_steps_take_only_legal_actions(tmp_path):

@@ -14,9 +14,10 @@ from small_runs import StopAt, assert_same_end, small, undocumented
 import muzen
 from muzen.config import Config
 from muzen.envs import make, spec_of
+from muzen.experiment import Experiment
 from muzen.experiment.parts import make_model
 from muzen.presets import preset
-from muzen.runs import Weights, read_metrics
+from muzen.runs import RunFolder, Weights, read_metrics
 
 pyspiel = pytest.importorskip("pyspiel")
 
@@ -48,6 +49,19 @@ def test_three_players_with_chance_and_no_fixed_turns_are_learned_and_measured_i
     assert last["to_play_loss"] > 0 and last["legal_loss"] > 0 and np.isfinite(last["loss"])
     assert last["value_saturation"] == 0
     assert abs(sum(last[f"self_play_return_{player}"] for player in range(3))) < 1e-5
+
+
+def test_each_opponent_of_the_learning_curve_is_played_and_the_first_is_the_running_return(tmp_path, monkeypatch):
+    config, worth = small(GAME, SETTINGS), {"hold:4": 0.25, "random": -0.5}
+    run = Experiment(config, RunFolder.create(tmp_path / "run", config), lambda: make(GAME))
+    monkeypatch.setattr(
+        "muzen.experiment.run.evaluate", lambda *_, opponent, **options: {"mean_return": worth[opponent.name]}
+    )
+    run.measure()
+    for name, value in worth.items():
+        assert run.window[f"return_against_{name}"] == [value]
+    assert list(run.recent) == [0.25]
+    run.close()
 
 
 @pytest.mark.slow
