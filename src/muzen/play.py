@@ -208,11 +208,11 @@ class GameSession:
         Raises:
           PlayError: it is not the agent's turn, or the game is over.
         """
-        thought = self.think(self.replies())
+        thought = self.think(self.agents_position())
         self._step(thought.action)
         return thought
 
-    def replies(self) -> Position:
+    def agents_position(self) -> Position:
         """The position in which the agent is to move.
 
         Raises:

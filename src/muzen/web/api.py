@@ -122,7 +122,7 @@ class Api:
         with table.thinking:
             with table.lock, _telling(table):
                 _require(table, given["version"])
-                position = table.session.replies()
+                position = table.session.agents_position()
             table.session.think(position)
             return self._change(id, given["version"], lambda session: session.reply())
 
