@@ -111,7 +111,8 @@ def cut_windows(
         rewards r + γ(1 - λ)ν and discounts γλ; a row without a search value is passed over as with λ = 1.
       correct: discount what the search would not have done: with ρ = min(1, A π(a)), π the stored search policy,
         the target is (1 - ρ)ν_t + ρ(r + γ(...)), so an unlikely action says little of its state's value
-        (V-trace, arXiv:1802.01561, with a uniform policy in place of the behaviour's).
+        (V-trace, arXiv:1802.01561, with a uniform policy in place of the behaviour's). A counts illegal actions too,
+        so that where few are legal only very unlikely ones are doubted; counting the legal ones has not been tried.
       state: [1] uint64 of the random actions past an episode's end.
       bootstrap_observation: [B, K+1, bytes] to fill too; [B, K+1, 0] where not asked for.
     """
