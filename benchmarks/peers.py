@@ -269,10 +269,10 @@ class Notes:
     def keep(self, found: dict[str, Any]) -> None:
         """Write everything so far, and what was found of it."""
         if self.path is not None:
+            from muzen.files import write_atomic  # the peers' own environments have no Muzen
+
             text = json.dumps({"machine": self.about, "goal": GOAL, **found, **self.parts}, indent=1) + "\n"
-            beside = self.path.with_name(self.path.name + ".part")
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(self.path)
+            write_atomic(self.path, text.encode())
 
 
 def climb(notes: Notes, systems: list[str], budgets: list[int], seeds: list[int], limit_s: float) -> None:

@@ -543,7 +543,7 @@ def test_who_would_have_resigned_and_did_not_lose_would_have_been_wrong(tmp_path
     def played_on(plan, **options):
         rows, steps, _ = step(plan, **options)
         value = next(returns)
-        hopeless = -1 if run.wrongly_resigned and len(run.wrongly_resigned) == 3 else 0
+        hopeless = -1 if len(run.wrongly_resigned) == 3 else 0
         return rows, steps, [Ended(0, np.array([value]), 7, True, hopeless=hopeless)]
 
     monkeypatch.setattr(run.rollout, "step", played_on)

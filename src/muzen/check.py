@@ -234,9 +234,10 @@ def _reward_findings(trial: Trial, spec: EnvSpec, config: Config) -> list[Findin
         way_out = "Bins are scaled to it, but divide by a constant so that one step is worth about 1"
         return [Finding("warning", "rewards", text, way_out)]
     unit = spec.largest_return or float(np.sqrt(np.mean(rewards**2)))
-    if 0 < config.reward.limit * unit < largest:
+    covered = config.reward.limit * unit
+    if 0 < covered < largest:
         way_out = (
-            f"reward.limit {config.reward.limit:g} of a unit of {unit:.4g} is {config.reward.limit * unit:.4g}, "
+            f"reward.limit {config.reward.limit:g} of a unit of {unit:.4g} is {covered:.4g}, "
             f"which is smaller: set at least {largest / unit:.3g}, or 0 for automatic"
         )
         return [Finding("warning", "rewards", text, way_out)]

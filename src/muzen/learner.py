@@ -211,8 +211,9 @@ def loss(
     facts["value_target_mean"] = _of_known(jnp.nanmean, z_root)
     facts["value_spread"] = _of_known(_spread, z_root)
     facts["value_saturation"] = model.value_saturation(jnp.where(value_mask[..., None], z_own, 0))
-    explained = 1 - jnp.nanvar(value - z_root) / jnp.maximum(jnp.nanvar(z_root), _LOG_FLOOR)
-    facts["value_explained"] = _of_known(lambda _: explained, z_root)
+    facts["value_explained"] = _of_known(
+        lambda z: 1 - jnp.nanvar(value - z) / jnp.maximum(jnp.nanvar(z), _LOG_FLOOR), z_root
+    )
     # Of an unknown target: as much as of the others on average, so that it is neither chased nor forgotten.
     priority = error.sum(-1)
     facts["priority"] = jnp.where(known[:, 0], priority, _of_known(jnp.nanmean, priority))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import ipaddress
 import json
 import os
@@ -119,15 +120,19 @@ class PlayServer(ThreadingHTTPServer):
             name = urllib.parse.urlsplit(f"//{header}").hostname or ""
         except ValueError:
             return False
-        own = socket.gethostname().casefold()
-        # A network names its machines NAME.local, or by a domain of its own.
-        if name in ("localhost", self.host.casefold(), own, f"{own}.local", socket.getfqdn().casefold()):
+        if name in ("localhost", self.host.casefold()):
             return True
         try:
             ipaddress.ip_address(name)
         except ValueError:
-            return False
+            return name in self._machine_names
         return True  # an address is nobody's name: it cannot be made to point elsewhere
+
+    @functools.cached_property
+    def _machine_names(self) -> tuple[str, ...]:
+        """What a network calls this machine: NAME, NAME.local, or one in a domain; asked once, for it may take long."""
+        own = socket.gethostname().casefold()
+        return own, f"{own}.local", socket.getfqdn().casefold()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away in mid-answer is no news."""
