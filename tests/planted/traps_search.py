@@ -97,6 +97,14 @@ PLANTS = [
     ),
     Plant(
         3,
+        "Dirichlet noise from every proposal, refused or not",
+        "search/puct.py",
+        "accepted = (root > 0) & ",
+        "accepted = (root > 0) | ",
+        claim(SEARCH, "test_dirichlet_noise_is_made_of_samples_of_gamma_distributions"),
+    ),
+    Plant(
+        3,
         "Dirichlet noise the same for every root",
         "search/puct.py",
         "jnp.broadcast_to(alpha, logits.shape)",

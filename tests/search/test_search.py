@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from search_reference import KEY, RULES, Table, defaults_first, label, plan, random_table
 
 import muzen.search
 from muzen.errors import SearchError
 from muzen.search import Gumbel, Puct, children, principal_variation, search
+from muzen.search.puct import log_gamma
 from muzen.search.tree import records
 from muzen.types import Prediction
 
@@ -245,6 +247,16 @@ def test_dirichlet_noise_mixes_into_legal_actions_only():
     np.testing.assert_allclose(found.policy[free].mean(0), 1 / 3, atol=0.05)
     # Pure Dirichlet(0.5) noise: the largest prior is near 1 as often as not.
     assert 0.3 < (found.policy[free].max(-1) > 0.7).mean() < 0.8
+
+
+def test_dirichlet_noise_is_made_of_samples_of_gamma_distributions():
+    # Side by side, as the numbers of legal moves differ between roots; 7 columns fill no group of eight.
+    alphas = np.array([1e-3, 0.03, 0.3, 1.0, 2.5, 20.0, 300.0], np.float32)
+    samples = np.asarray(log_gamma(KEY, jnp.tile(alphas, (100_000, 1))), np.float64)
+    for alpha, column in zip(alphas, samples.T, strict=True):
+        assert stats.kstest(column, stats.loggamma(alpha).cdf).pvalue > 1e-3, alpha
+    ranks = np.corrcoef(stats.rankdata(samples, axis=0).T) - np.eye(7)
+    assert np.abs(ranks).max() < 0.015  # a proposal that is refused changes nothing for its neighbours
 
 
 def test_the_papers_noise_is_a_quarter_of_dirichlet_10_over_the_number_of_legal_moves():
