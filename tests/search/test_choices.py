@@ -13,7 +13,7 @@ from muzen.config import NetworkConfig
 from muzen.maths.supports import CategoricalEncoding
 from muzen.networks import NetworkModel, make_network
 from muzen.search import Gumbel, Puct, search
-from muzen.search.tree import records
+from muzen.search.tree import records, sum_exp
 
 # What float32 does to scores of this size.
 KERNEL = 1e-5
@@ -32,6 +32,14 @@ def test_every_choice_has_the_highest_score_of_a_slow_search(rule, seed, illegal
             for at, action in slow.grow(node).choices(node):
                 scores = slow.scores(at)
                 assert scores[action] > scores.max() - KERNEL, (root, node, at, action, scores)
+
+
+@pytest.mark.parametrize("actions", [1, 63, 64, 65, 362])
+def test_the_sum_of_exponentials_counts_every_action_once(actions):
+    row = np.random.default_rng(actions).normal(0, 3, actions).astype(np.float32)
+    row[3::5] = -np.inf  # illegal, or visited
+    wanted = np.exp(row.astype(np.float64) - row.max()).sum()
+    np.testing.assert_allclose(sum_exp(row, row.max()), wanted, rtol=1e-5)
 
 
 def network(players):

@@ -55,6 +55,7 @@ _LOWEST = np.float32(-3e38)  # what a legal logit of -inf or NaN becomes: -inf s
 _TINY = np.float32(np.finfo(np.float32).tiny)
 _MINUS_INF = np.float32(-np.inf)
 _ORDERED_MINUS_INF = np.int32(-2139095041)
+_ONE = np.float32(16777216.0)  # 2**24, one in fixed point
 _SIGN = np.int32(31)
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 
@@ -139,11 +140,17 @@ def find_best(row):
 @compiled
 def sum_exp(row, top):
     """Sum of exp(entry - top) over a row whose highest entry is at most `top`."""
-    # Fixed point with 24 bits: integer sums vectorise, and do not depend on the order of the actions.
-    total = np.int64(0)
-    for a in range(row.shape[0]):
-        total += np.int64(np.int32(exp(row[a] - top) * np.float32(16777216.0)))
-    return np.float32(total) * np.float32(1.0 / 16777216.0)
+    # Fixed point with 24 bits: integer sums vectorise, and do not depend on the order of the actions. 64 of them fit in
+    # 32 bits, and a loop of as many, known when it is compiled, takes eight at once.
+    total, whole = np.int64(0), row.shape[0] // 64 * 64
+    for first in range(0, whole, 64):
+        part = np.int32(0)
+        for a in range(first, first + 64):
+            part = np.int32(part + np.int32(exp(row[a] - top) * _ONE))
+        total += part
+    for a in range(whole, row.shape[0]):
+        total += np.int32(exp(row[a] - top) * _ONE)
+    return np.float32(total) / _ONE
 
 
 @compiled
