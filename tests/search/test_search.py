@@ -255,6 +255,8 @@ def test_dirichlet_noise_is_made_of_samples_of_gamma_distributions():
     samples = np.asarray(log_gamma(KEY, jnp.tile(alphas, (100_000, 1))), np.float64)
     for alpha, column in zip(alphas, samples.T, strict=True):
         assert stats.kstest(column, stats.loggamma(alpha).cdf).pvalue > 1e-3, alpha
+    extreme = jnp.array([0.0, 1e-38, 1e20, np.inf], jnp.float32)
+    assert np.isfinite(log_gamma(KEY, extreme)).all()
     ranks = np.corrcoef(stats.rankdata(samples, axis=0).T) - np.eye(7)
     assert np.abs(ranks).max() < 0.015  # a proposal that is refused changes nothing for its neighbours
 

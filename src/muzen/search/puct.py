@@ -93,6 +93,7 @@ def log_gamma(key: jax.Array, alpha: jax.Array) -> jax.Array:
     most of a search with many actions. Gamma(α) = Gamma(α + 1) U^(1/α) keeps small α exact. One proposal in twenty is
     refused; a refused one is drawn again, in every round one of each group of eight.
     """
+    alpha = jnp.clip(alpha.astype(jnp.float32), 1e-30, 1e30)  # beyond, logs are infinite, or nothing is accepted
     first, rest, power = jax.random.split(key, 3)
     padding = -alpha.size % 8
     shape = jnp.concatenate([alpha.ravel() + 1, jnp.ones(padding, jnp.float32)]).reshape(-1, 8)
