@@ -209,7 +209,15 @@ def test_an_unnamed_environment_gets_its_discount_and_spells_of_noise_from_its_l
 
 def test_presets_share_how_to_learn_but_for_acrobots_optimiser_and_what_cartpole_has_so_little_data_for():
     scale = {"env_steps", "learn.samples_per_step", "learn.discount", "reanalyse.positions_per_step"}
-    scale |= {"value.limit", "value.bins", "act.noise_steps", "learn.batch_size", "learn.unroll_steps"}
+    scale |= {
+        "value.limit",
+        "value.bins",
+        "reward.limit",
+        "reward.bins",
+        "act.noise_steps",
+        "learn.batch_size",
+        "learn.unroll_steps",
+    }
     hidden = {"network.past_actions"}  # what the environment does not show is no way to learn either
     assert PRESETS["Acrobot-v1"]["learn.optimizer"] == "muon"
     own = {"Acrobot-v1": {"learn.optimizer"}, "CartPole-v1": {"learn.ends", "search.span_floor"}}

@@ -52,6 +52,12 @@ def test_rules_say_what_they_pay_whatever_the_support():
     assert findings([HEALTHY | SICK["rewards_cut"][0]] * 10, rules) == []
 
 
+def test_what_to_change_is_a_setting_of_the_rule_that_searches():
+    puct = dataclasses.replace(CONFIG, search=dataclasses.replace(CONFIG.search, rule="puct"))
+    told = findings([HEALTHY | SICK["policy_collapsed"][0]] * 10, puct)
+    assert "raise search.c1 (now 1.25)" in told[0][1].line() and "c_scale" not in told[0][1].line()
+
+
 def test_a_healthy_run_is_told_nothing():
     assert findings([HEALTHY] * 10, CONFIG) == []
 
@@ -70,7 +76,7 @@ def test_a_figure_that_is_bad_now_and_then_is_not_told(name):
     assert findings([sick] * (PATIENCE - 1) + [HEALTHY] + [sick] * (PATIENCE - 1), CONFIG) == []
 
 
-@pytest.mark.parametrize("name", ["policy_collapsed", "policy_uniform", "value_explains_nothing"])
+@pytest.mark.parametrize("name", ["policy_collapsed", "policy_uniform", "value_explains_nothing", "always_clipped"])
 def test_what_settles_with_time_is_not_told_at_the_start(name):
     assert findings([HEALTHY | SICK[name][0] | {"env_steps": 1_500.0}] * 10, CONFIG) == []
 

@@ -160,7 +160,7 @@ class Rising:
         pass
 
 
-@pytest.mark.parametrize(("limit", "cut"), [(0.0, 16 / 20), (5.0, 10 / 20), (10.0, 0.0)])
+@pytest.mark.parametrize(("limit", "cut"), [(2.0, 16 / 20), (5.0, 10 / 20), (0.0, 0.0)])
 def test_reward_beyond_its_support_is_reported(tmp_path, limit, cut):
     config = small(act__environments=1, act__random_steps=100, learn__samples_per_step=0.01, reward__limit=limit)
     config = override(config, {"reanalyse.positions_per_step": 0.0, "env_steps": 620})
@@ -172,7 +172,7 @@ def test_reward_beyond_its_support_is_reported(tmp_path, limit, cut):
     assert last["reward_largest"] == 10.0  # in units of what the random steps paid
     again = Experiment(config, RunFolder.open(tmp_path / "run"), Rising)
     again.restore()
-    assert again.reward_limit == (limit or 2.0) and again.reward_scale == 2.0
+    assert again.reward_limit == (limit or 100.0) and again.reward_scale == 2.0
     again.close()
 
 

@@ -102,7 +102,7 @@ class EncodingConfig:
     """Number of bins."""
     limit: float = 0.0
     """Largest |x| the bins cover, in units of the root mean square reward, or of the most that a game says it pays;
-    0: from γ and the rewards seen."""
+    0: from γ and the rewards of the random steps; 100 for rewards where no episode ended in them."""
     hl_sigma: float = 0.75
     """HL-Gauss: standard deviation, in bins."""
 
@@ -318,7 +318,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "temperature": _COUNT,
         "temperature_end": _COUNT,
     },
-    NetworkConfig: {"width": _SIZE, "channels": _SIZE, "blocks": _COUNT, "past_actions": Range(0, 1000)},
+    NetworkConfig: {"width": _SIZE, "channels": _SIZE, "blocks": _SIZE, "past_actions": Range(0, 1000)},
     EncodingConfig: {"bins": Range(3, 10_001), "limit": _COUNT, "hl_sigma": _POSITIVE},
     LearnConfig: {
         "samples_per_step": _POSITIVE,

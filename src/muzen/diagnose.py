@@ -71,11 +71,12 @@ def _checks(row: dict[str, float], config: Config) -> Iterable[Finding]:
             f"(now {config.reward.bins})",
         )
     if settled and get("policy_entropy", 0.5) < 0.02 and get("target_entropy", 0.5) < 0.02:
+        gumbel, puct = f"lower search.c_scale (now {search.c_scale})", f"raise search.c1 (now {search.c1})"
         yield Finding(
             "policy_collapsed",
             f"the policy's entropy is {row['policy_entropy']:.1%} of uniform",
             "search always confirms one action, so nothing else is tried",
-            f"lower search.c_scale (now {search.c_scale}) or raise search.span_floor (now {search.span_floor})",
+            f"{gumbel if search.rule == 'gumbel' else puct} or raise search.span_floor (now {search.span_floor})",
         )
     if settled and get("policy_entropy", 0.5) > 0.99:
         yield Finding(
@@ -119,11 +120,13 @@ def _checks(row: dict[str, float], config: Config) -> Iterable[Finding]:
             "games are given up that could be saved, and so nobody learns to save them",
             f"lower act.resign_below (now {config.act.resign_below:g}), or set 0 for none",
         )
-    if get("clipped", 0.0) > 0.95:
+    if settled and get("clipped", 0.0) > 0.95:
         yield Finding(
             "always_clipped",
             f"{row['clipped']:.0%} of the gradients were clipped (norm {row['gradient_norm']:.3g})",
-            "clipping, not the learning rate, sets the step size",
+            "clipping, not the learning rate, sets the step size"
+            if learn.optimizer == "sgd"
+            else "a batch from which there is much to learn counts no more than any other",
             f"raise learn.clip_norm (now {learn.clip_norm}) or lower learn.learning_rate (now {learn.learning_rate})",
         )
 

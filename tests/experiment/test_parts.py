@@ -12,9 +12,9 @@ from muzen.types import EnvSpec
 SPEC = EnvSpec("task", (4,), "float32", 2)
 
 
-def units(*, rms_reward, lasting_reward, max_abs_reward, returns=(math.inf, -math.inf), gamma=0.9, spec=SPEC):
+def units(*, rms_reward, lasting_reward, max_abs_reward, returns=(math.inf, -math.inf), gamma=0.9, spec=SPEC, ends=1):
     config = override(Config("task"), {"learn.discount": gamma})
-    return Units.of(config, spec, rms_reward, lasting_reward, Statistics(0, max_abs_reward, *returns))
+    return Units.of(config, spec, rms_reward, lasting_reward, Statistics(0, max_abs_reward, *returns), ends)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
@@ -41,6 +41,11 @@ def test_where_every_reward_is_alike_values_reach_exactly_the_endless_sum():
 def test_where_nothing_was_paid_the_unit_is_1():
     found = units(rms_reward=0.0, lasting_reward=0.0, max_abs_reward=0.0)
     assert (found.scale, found.reward_limit) == (1.0, 2.0)
+
+
+def test_before_any_end_was_seen_one_may_pay_a_hundred_times_a_typical_reward():
+    assert units(rms_reward=0.5, lasting_reward=1.0, max_abs_reward=1.0, ends=0).reward_limit == 100.0
+    assert units(rms_reward=0.5, lasting_reward=80.0, max_abs_reward=80.0, ends=0).reward_limit == 160.0
 
 
 def test_the_unit_of_a_game_is_its_largest_return():

@@ -194,6 +194,10 @@ def make_agent(
     return Agent(model, planner, spec, env_steps, config.evaluate.max_steps)
 
 
+# What the end of an episode may pay where none was seen, in typical rewards: a crash, or a goal after many small costs.
+UNSEEN_END = 100.0
+
+
 class Units(NamedTuple):
     """What a network counts values and rewards in, from what was seen before learning begins.
 
@@ -208,19 +212,22 @@ class Units(NamedTuple):
     least_spread: float  # the spread of values counts as at least this, in the environment's units
 
     @classmethod
-    def of(cls, config: Config, spec: EnvSpec, rms_reward: float, lasting_reward: float, seen: Statistics) -> Units:
+    def of(
+        cls, config: Config, spec: EnvSpec, rms_reward: float, lasting_reward: float, seen: Statistics, ends: int
+    ) -> Units:
         """From the settings, the environment, and the rewards and returns of the first steps.
 
         Args:
           rms_reward: root mean square.
           lasting_reward: largest |reward| of a step that did not end its episode.
           seen: ranges of rewards and returns.
+          ends: episodes that ended by the task's rule; before the first one nobody knows what an end pays.
         """
         scale = rms_reward or 1.0
         horizon = 1 / (1 - min(config.learn.discount, LONGEST_DISCOUNT))
         returns = [abs(x) for x in (seen.min_return, seen.max_return) if math.isfinite(x)]
         value_limit = max(scale * horizon, lasting_reward * horizon, 3 * seen.max_abs_reward, *returns) / scale
-        reward_limit = max(2.0, seen.max_abs_reward / scale)
+        reward_limit = max(2.0 if ends else UNSEEN_END, seen.max_abs_reward / scale)
         if spec.largest_return is not None:
             # A game's own bound is the unit; it lies within the bins, for outcomes on the edge count as saturated.
             scale, horizon = spec.largest_return, 1.0

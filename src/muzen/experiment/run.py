@@ -284,7 +284,8 @@ class Experiment:
                 self.wrongly_resigned.append(float(episode.episode_return[episode.hopeless] >= 0))
         self._note("search_value", float(plan.value[:, 0].mean()))
         self.terminations += int((rows.terminated & ~rows.final).sum())
-        self._note("reward_mean", float(rows.reward[~rows.final, 0].mean()) if steps else 0.0)
+        if steps:
+            self._note("reward_mean", float(rows.reward[~rows.final, 0].mean()))
         if self.started:
             size = np.abs(rows.reward[~rows.final].astype(np.float64)) / self.reward_scale
             self._note("reward_size", float(size.sum()))
@@ -320,7 +321,7 @@ class Experiment:
         if not self.warm:
             rms_reward = math.sqrt(self.reward_square / self.env_steps)
             lasting = self.replay.largest_lasting_reward()
-            units = Units.of(self.config, self.spec, rms_reward, lasting, self.replay.statistics)
+            units = Units.of(self.config, self.spec, rms_reward, lasting, self.replay.statistics, self.terminations)
             self.least_spread = units.least_spread
             self.each_model(units.into)
         self.know_reward_units()
