@@ -102,7 +102,7 @@ class EncodingConfig:
     """Number of bins."""
     limit: float = 0.0
     """Largest |x| the bins cover, in units of the root mean square reward, or of the most that a game says it pays;
-    0: from γ and the rewards of the random steps; 100 for rewards where no episode ended in them."""
+    0: from γ and the rewards of the random steps; where no episode ended in them, rewards reach 100 and values 300."""
     hl_sigma: float = 0.75
     """HL-Gauss: standard deviation, in bins."""
 

@@ -12,8 +12,18 @@ from muzen.types import EnvSpec
 SPEC = EnvSpec("task", (4,), "float32", 2)
 
 
-def units(*, rms_reward, lasting_reward, max_abs_reward, returns=(math.inf, -math.inf), gamma=0.9, spec=SPEC, ends=1):
-    config = override(Config("task"), {"learn.discount": gamma})
+def units(
+    *,
+    rms_reward,
+    lasting_reward,
+    max_abs_reward,
+    returns=(math.inf, -math.inf),
+    gamma=0.9,
+    spec=SPEC,
+    ends=1,
+    reward_limit=0.0,
+):
+    config = override(Config("task"), {"learn.discount": gamma, "reward.limit": reward_limit})
     return Units.of(config, spec, rms_reward, lasting_reward, Statistics(0, max_abs_reward, *returns), ends)
 
 
@@ -44,8 +54,14 @@ def test_where_nothing_was_paid_the_unit_is_1():
 
 
 def test_before_any_end_was_seen_one_may_pay_a_hundred_times_a_typical_reward():
-    assert units(rms_reward=0.5, lasting_reward=1.0, max_abs_reward=1.0, ends=0).reward_limit == 100.0
+    found = units(rms_reward=0.5, lasting_reward=1.0, max_abs_reward=1.0, ends=0)
+    assert (found.reward_limit, found.value_limit) == (100.0, 300.0)
     assert units(rms_reward=0.5, lasting_reward=80.0, max_abs_reward=80.0, ends=0).reward_limit == 160.0
+
+
+def test_who_says_how_large_rewards_get_knows_what_an_end_pays():
+    found = units(rms_reward=0.5, lasting_reward=0.5, max_abs_reward=0.5, ends=0, reward_limit=5.0)
+    assert (found.reward_limit, found.value_limit) == (5.0, pytest.approx(10.0))
 
 
 def test_the_unit_of_a_game_is_its_largest_return():

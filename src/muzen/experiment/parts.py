@@ -202,7 +202,8 @@ class Units(NamedTuple):
     """What a network counts values and rewards in, from what was seen before learning begins.
 
     One unit is the root mean square reward. Values reach the returns seen, or 1/(1-γ) times the largest reward that may
-    be had at every step, if that is more: one that ends its episode is had once, however large it is.
+    be had at every step, if that is more: one that ends its episode is had once, however large it is. Where no end was
+    seen, it may pay `UNSEEN_END`.
     In a game that says how much it pays at most, that is the unit, and no value or reward is larger.
     """
 
@@ -226,8 +227,9 @@ class Units(NamedTuple):
         scale = rms_reward or 1.0
         horizon = 1 / (1 - min(config.learn.discount, LONGEST_DISCOUNT))
         returns = [abs(x) for x in (seen.min_return, seen.max_return) if math.isfinite(x)]
-        value_limit = max(scale * horizon, lasting_reward * horizon, 3 * seen.max_abs_reward, *returns) / scale
-        reward_limit = max(2.0 if ends else UNSEEN_END, seen.max_abs_reward / scale)
+        largest = max(seen.max_abs_reward, 0.0 if ends or config.reward.limit else UNSEEN_END * scale)
+        value_limit = max(scale * horizon, lasting_reward * horizon, 3 * largest, *returns) / scale
+        reward_limit = max(2.0, largest / scale)
         if spec.largest_return is not None:
             # A game's own bound is the unit; it lies within the bins, for outcomes on the edge count as saturated.
             scale, horizon = spec.largest_return, 1.0
