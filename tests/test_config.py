@@ -213,6 +213,7 @@ def test_presets_share_how_to_learn_but_for_acrobots_optimiser_and_what_cartpole
         "value.limit",
         "value.bins",
         "reward.limit",
+        "learn.unseen_end",
         "reward.bins",
         "act.noise_steps",
         "learn.batch_size",

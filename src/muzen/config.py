@@ -102,7 +102,7 @@ class EncodingConfig:
     """Number of bins."""
     limit: float = 0.0
     """Largest |x| the bins cover, in units of the root mean square reward, or of the most that a game says it pays;
-    0: from γ and the rewards of the random steps; where no episode ended in them, rewards reach 100 and values 300."""
+    0: from γ and the rewards of the random steps, and learn.unseen_end where no episode ended in them."""
     hl_sigma: float = 0.75
     """HL-Gauss: standard deviation, in bins."""
 
@@ -119,6 +119,10 @@ class LearnConfig:
     """Share of the sampled sequences that are moved on to their episode's end, where it has one by rule: ends are few,
     and a model learns late what they look like. Policy and value then see more of them too. Not where search.model is
     rules, which learns no model."""
+    unseen_end: float = 100.0
+    """What an episode's end may pay where the random steps show none, in root mean square rewards: rewards reach it,
+    and values three times as far. Not where reward.limit says how large rewards get, nor in games that say what they
+    pay."""
     unroll_steps: int = 5
     """K, steps the model is unrolled; not at all where search.model is rules."""
     n_step: int = 30
@@ -324,6 +328,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "samples_per_step": _POSITIVE,
         "batch_size": _SIZE,
         "ends": _SHARE,
+        "unseen_end": _COUNT,
         "unroll_steps": _SIZE,
         "n_step": _SIZE,
         "td_lambda": _SHARE,

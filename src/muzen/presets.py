@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # types.py loads jax, which `muzen train --help` has no use f
 # What long episodes ask for: the paper's discount, and time to keep up what pays only after many steps.
 _LONG: dict[str, Any] = {"learn.discount": 0.997, "act.noise_steps": 40.0}
 
-# Nothing else is paid, at an end either, which random play does not find.
-_EACH_STEP_COSTS_1 = 2.0
+# Each step costs 1, and an end, which random play does not find, pays no more.
+_NO_MORE = 0.0
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Half the work of the defaults for each step, for steps are what is short: more of it learns no sooner.
@@ -33,8 +33,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "search.span_floor": 0.08,
     },
     # By Adam it comes to its end some fifteen steps later; by Muon a gradient step takes up to half as long again.
-    "Acrobot-v1": {"env_steps": 25_000, "learn.optimizer": "muon", "reward.limit": _EACH_STEP_COSTS_1},
-    "MountainCar-v0": {"env_steps": 120_000, "reward.limit": _EACH_STEP_COSTS_1},
+    "Acrobot-v1": {"env_steps": 25_000, "learn.optimizer": "muon", "learn.unseen_end": _NO_MORE},
+    "MountainCar-v0": {"env_steps": 120_000, "learn.unseen_end": _NO_MORE},
     "LunarLander-v3": {
         "env_steps": 200_000,
         "learn.samples_per_step": 32.0,

@@ -194,16 +194,12 @@ def make_agent(
     return Agent(model, planner, spec, env_steps, config.evaluate.max_steps)
 
 
-# What the end of an episode may pay where none was seen, in typical rewards: a crash, or a goal after many small costs.
-UNSEEN_END = 100.0
-
-
 class Units(NamedTuple):
     """What a network counts values and rewards in, from what was seen before learning begins.
 
     One unit is the root mean square reward. Values reach the returns seen, or 1/(1-γ) times the largest reward that may
     be had at every step, if that is more: one that ends its episode is had once, however large it is. Where no end was
-    seen, it may pay `UNSEEN_END`.
+    seen, it may pay `learn.unseen_end`: a crash, or a goal after many small costs.
     In a game that says how much it pays at most, that is the unit, and no value or reward is larger.
     """
 
@@ -227,7 +223,7 @@ class Units(NamedTuple):
         scale = rms_reward or 1.0
         horizon = 1 / (1 - min(config.learn.discount, LONGEST_DISCOUNT))
         returns = [abs(x) for x in (seen.min_return, seen.max_return) if math.isfinite(x)]
-        largest = max(seen.max_abs_reward, 0.0 if ends or config.reward.limit else UNSEEN_END * scale)
+        largest = max(seen.max_abs_reward, 0.0 if ends or config.reward.limit else config.learn.unseen_end * scale)
         value_limit = max(scale * horizon, lasting_reward * horizon, 3 * largest, *returns) / scale
         reward_limit = max(2.0, largest / scale)
         if spec.largest_return is not None:
