@@ -71,12 +71,15 @@ def _checks(row: dict[str, float], config: Config) -> Iterable[Finding]:
             f"(now {config.reward.bins})",
         )
     if settled and get("policy_entropy", 0.5) < 0.02 and get("target_entropy", 0.5) < 0.02:
-        gumbel, puct = f"lower search.c_scale (now {search.c_scale})", f"raise search.c1 (now {search.c1})"
+        if search.rule == "gumbel":
+            less_sure = f"lower search.c_scale (now {search.c_scale})"
+        else:
+            less_sure = f"raise search.c1 (now {search.c1})"
         yield Finding(
             "policy_collapsed",
             f"the policy's entropy is {row['policy_entropy']:.1%} of uniform",
             "search always confirms one action, so nothing else is tried",
-            f"{gumbel if search.rule == 'gumbel' else puct} or raise search.span_floor (now {search.span_floor})",
+            f"{less_sure} or raise search.span_floor (now {search.span_floor})",
         )
     if settled and get("policy_entropy", 0.5) > 0.99:
         yield Finding(

@@ -86,17 +86,20 @@ def root_noise(rule: Puct, key: jax.Array, logits: jax.Array, legal: jax.Array, 
     return scores, scores, action_noise
 
 
+_GROUP = 8  # samples of which one at a time is drawn again: one in twenty is refused
+
+
 def log_gamma(key: jax.Array, alpha: jax.Array) -> jax.Array:
     """Logs of Gamma(α, 1) samples, float32, one for each entry of `alpha`.
 
     All are drawn at once, where `jax.random.loggamma` draws one after another on a CPU, a microsecond each: that was
     most of a search with many actions. Gamma(α) = Gamma(α + 1) U^(1/α) keeps small α exact. One proposal in twenty is
-    refused; a refused one is drawn again, in every round one of each group of eight.
+    refused; a refused one is drawn again, in every round one of each group.
     """
     alpha = jnp.clip(alpha.astype(jnp.float32), 1e-30, 1e30)  # beyond, logs are infinite, or nothing is accepted
     first, rest, power = jax.random.split(key, 3)
-    padding = -alpha.size % 8
-    shape = jnp.concatenate([alpha.ravel() + 1, jnp.ones(padding, jnp.float32)]).reshape(-1, 8)
+    padding = -alpha.size % _GROUP
+    shape = jnp.concatenate([alpha.ravel() + 1, jnp.ones(padding, jnp.float32)]).reshape(-1, _GROUP)
     found, accepted = _propose(first, shape)
 
     def again(state):
@@ -104,7 +107,7 @@ def log_gamma(key: jax.Array, alpha: jax.Array) -> jax.Array:
         key, this = jax.random.split(key)
         place = jnp.argmin(accepted, axis=1, keepdims=True)
         proposed, fine = _propose(this, jnp.take_along_axis(shape, place, axis=1))
-        here = ~accepted & (jnp.arange(8) == place) & fine
+        here = ~accepted & (jnp.arange(_GROUP) == place) & fine
         return key, jnp.where(here, proposed, found), accepted | here
 
     _, found, _ = jax.lax.while_loop(lambda state: ~state[2].all(), again, (rest, found, accepted))
