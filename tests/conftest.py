@@ -38,10 +38,12 @@ UNOPTIMISED = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitt
 def pytest_configure(config):
     """Programs of the quick tests run for moments: XLA compiles them unoptimised, in less than half of the time.
 
-    `-m slow` and `-m hours`, which run for longer, have what users have. XLA reads this when JAX's backend starts.
+    `-m slow` and `-m hours`, which run for longer, have what users have, but with `--unoptimised`. XLA reads this when
+    JAX's backend starts.
     """
     # A worker's flags are its controller's.
-    if config.option.markexpr.startswith(("slow", "hours")) or "XLA_FLAGS" in os.environ:
+    long = config.option.markexpr.startswith(("slow", "hours")) and not config.getoption("unoptimised")
+    if long or "XLA_FLAGS" in os.environ:
         return
     start = [sys.executable, "-c", "import jax; jax.devices()"]
     for flags in (" ".join(UNOPTIMISED), UNOPTIMISED[0]):
@@ -85,6 +87,7 @@ spent = [0.0]  # up to the last report
 
 
 def pytest_addoption(parser):
+    parser.addoption("--unoptimised", action="store_true", help="XLA compiles slow tests as it does the quick ones")
     parser.addoption("--cpu", type=int, default=0, metavar="N", help="show the N tests of the most processor seconds")
 
 
