@@ -33,6 +33,7 @@ SMALL = {
     "learn.warmup_updates": 5,
     "learn.ends": 0.0,  # so that replay may be prioritised
     "reanalyse.positions_per_step": 8,
+    "reanalyse.values_per_step": 64,
     "reanalyse.batch_size": 64,
     "evaluate.episodes": 3,
 }

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 import muzen
-from muzen import cli
+from muzen import api, cli
 from muzen.cli import _parse_seeds, main
 from muzen.config import Config, load_config, to_dict
-from muzen.errors import NonFiniteLossError, RunNotFoundError, UnknownEnvError
+from muzen.errors import ConfigError, NonFiniteLossError, RunNotFoundError, UnknownEnvError
+from muzen.machine import quoted
 from muzen.presets import preset
-from muzen.summary import run_summary
+from muzen.summary import returns, run_summary
 
 EVALUATION = {
     "env_id": "CartPole-v1",
@@ -52,7 +53,9 @@ class FakeApi:
     def place(out, env_id, which):
         return contextlib.nullcontext(out or Path("runs") / f"{env_id}-{which}")
 
-    def run_in(self, folder, config):
+    began_with = staticmethod(api.began_with)
+
+    def run_in(self, folder, config, began):
         return self.there.get(folder.name)
 
     def train(self, env, *, config, out, warm_start, profile, callbacks):
@@ -280,6 +283,56 @@ def test_seeds_stop_at_ctrl_c(api, plots, tmp_path):
 @pytest.mark.parametrize(("text", "seeds"), [("0-4", [0, 1, 2, 3, 4]), ("7", [7]), ("0,3,2-4", [0, 3, 2, 4])])
 def test_seeds_are_ranges_and_lists(text, seeds):
     assert _parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0,5000000000", "seeds: 5000000000 is out of range"),
+        ("0-99999", "seeds: 0-99999 are 100,000 runs; give at most 1,000"),
+        ("9" * 5000, "is not a list of seeds"),
+    ],
+)
+def test_seeds_are_refused_before_the_first_one_trains(text, said):
+    with pytest.raises(ConfigError, match=said):
+        _parse_seeds(text)
+
+
+@pytest.mark.parametrize("typed", ["--profile CartPole-v1", "CartPole-v1 --profile", "--seed 3 CartPole-v1 --debug"])
+def test_help_finds_the_environment_beside_flags_without_a_value(typed, capsys):
+    assert main(["train", *typed.split(), "--help"]) == 0
+    assert "(default: 10000)" in words(capsys.readouterr().out)
+
+
+def test_help_shows_what_a_file_sets(tmp_path, capsys):
+    (tmp_path / "mine.toml").write_text("env_steps = 12345")
+    assert main(["train", "CartPole-v1", "--config", str(tmp_path / "mine.toml"), "--help"]) == 0
+    assert "(default: 12345)" in words(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("mean", "interval", "said"),
+    [
+        (0.021, (0.012, 0.031), "return 0.021 (95 % interval 0.012 to 0.031) over"),
+        (0.74, (0.65, 0.82), "return 0.74 (95 % interval 0.65 to 0.82) over"),
+        (497.25, (494.0, 500.0), "return 497.2 (95 % interval 494.0 to 500.0) over"),
+        (500.0, (500.0, 500.0), "return 500.0 (95 % interval 500.0 to 500.0) over"),
+        (0.0, (0.0, 0.0), "return 0.0 (95 % interval 0.0 to 0.0) over"),
+    ],
+)
+def test_a_return_has_as_many_decimals_as_its_interval_needs(mean, interval, said):
+    assert returns({"mean_return": mean, "ci95": interval, "episodes": 100, "cut": 0}).startswith(said)
+
+
+def test_episodes_that_were_cut_off_are_told():
+    told = returns({"mean_return": 1.0, "ci95": (1.0, 1.0), "episodes": 9, "cut": 3})
+    assert told.endswith("over 9 greedy episodes, 3 of them cut off by evaluate.max_steps")
+
+
+def test_a_command_to_type_is_quoted_for_the_shell_that_is_there(monkeypatch):
+    assert quoted("openspiel:pig(players=3)") == "'openspiel:pig(players=3)'" and quoted("runs/a") == "runs/a"
+    monkeypatch.setattr("muzen.machine.os", types.SimpleNamespace(name="nt"))
+    assert quoted("runs\\CartPole-v1-seed0") == "runs\\CartPole-v1-seed0" and quoted("my runs") == '"my runs"'
 
 
 def test_diagnose_plays_as_many_episodes_of_that_seed_as_it_is_told(api, capsys):

@@ -168,6 +168,7 @@ def test_a_perfect_model_strays_nowhere():
     np.testing.assert_allclose(told.continue_at_end, 0, atol=1e-6)
     np.testing.assert_allclose(told.continue_elsewhere, 1, atol=1e-6)
     assert told.value_correlation == pytest.approx(1.0)
+    assert told.value_bias == pytest.approx(0.0, abs=1e-5) and told.followed_spread > 1
 
 
 def test_what_the_model_gets_wrong_is_measured_where_it_goes_wrong():
@@ -178,10 +179,26 @@ def test_what_the_model_gets_wrong_is_measured_where_it_goes_wrong():
     np.testing.assert_allclose(told.continue_at_end, 1, atol=1e-6)
 
 
+def test_a_value_that_says_too_much_everywhere_is_told_though_it_correlates():
+    model = Model()
+    model.value += 3.0
+    told = report(model)
+    assert told.value_correlation == pytest.approx(1.0) and told.value_bias == pytest.approx(3.0, abs=1e-5)
+    assert "on average: +3, where returns spread by" in told.lines()[-1]
+
+
+def test_of_ends_that_are_not_learned_nothing_is_said():
+    model = Model()
+    model.learns_discount = False  # type: ignore[attr-defined]
+    told = report(model)
+    assert np.isnan(told.continue_at_end).all() and np.isnan(told.continue_elsewhere).all()
+    assert all(line.split()[-2:] == ["-", "-"] for line in told.lines()[1:5])
+
+
 def test_the_report_reads_as_a_table():
     lines = report(Model()).lines()
-    assert lines[0].split()[0] == "k" and len(lines) == 1 + 4 + 1
-    assert lines[-1].endswith("1.00")
+    assert lines[0].split()[0] == "k" and len(lines) == 1 + 4 + 2
+    assert lines[-2].endswith("1.00")
 
 
 def test_what_a_time_limit_cut_off_is_worth_what_the_value_says():

@@ -424,6 +424,10 @@ class Dice:
     def __init__(self, run: Experiment, last: int | None = None):
         self.run, self.last, self.acts, self.reanalysed = run, last, [], []
 
+    @staticmethod
+    def judge(model, observation, to_play) -> np.ndarray:
+        return np.zeros((len(observation), 1), np.float32)
+
     def plan(
         self, model, observation, legal, to_play, key, *, states, previous, explore, temperature, span_floor
     ) -> Plan:
@@ -658,6 +662,8 @@ def test_an_evaluation_may_think_longer_and_wants_an_environment_that_fits(finis
     assert found["simulations"] == 3 and muzen.evaluate(agent, episodes=2)["simulations"] == 4
     with pytest.raises(EnvError, match=r"Acrobot-v1: .* trained on CartPole-v1 .* observation_shape is \(6,\) here"):
         muzen.evaluate(finished.folder, env="Acrobot-v1", episodes=1)
+    with pytest.raises(ConfigError, match="simulations: 0 is below 1"):
+        muzen.evaluate(finished.folder, simulations=0)
     for options, said in (({"episodes": "3"}, "episodes: '3' is not a whole number"), ({"seed": -1}, "seed: -1")):
         with pytest.raises(ConfigError, match=said):
             muzen.evaluate(agent, **options)
@@ -677,6 +683,15 @@ def test_a_run_is_found_in_its_folder_by_its_settings(finished, tmp_path):
     assert found.seconds == finished.metrics[-1]["seconds"]
     with pytest.raises(RunExistsError, match="holds a run with seed 0, not 3"):
         api.run_in(finished.folder, small(seed=3))
+    began = api.began_with("elsewhere", network=small, value_encoding=None)
+    assert began == {"warm_start": str(Path("elsewhere").resolve()), "network": "small_runs.small"}
+    with pytest.raises(RunExistsError, match=r"holds a run with network None, not small_runs\.small"):
+        api.run_in(finished.folder, small(), began)
+    about = json.loads((finished.folder / "run.json").read_text())
+    assert about.pop("began") == {}
+    shutil.copytree(finished.folder, tmp_path / "older")
+    (tmp_path / "older" / "run.json").write_text(json.dumps(about))
+    assert api.run_in(tmp_path / "older", small(), began) is not None
 
 
 def test_a_run_that_was_resumed_for_longer_and_stopped_is_not_finished(finished, tmp_path):

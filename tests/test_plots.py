@@ -176,6 +176,14 @@ def test_a_folder_of_run_folders_stands_for_the_runs_in_it(tmp_path):
         (tmp_path / name / "config.json").write_text("{}")
     assert run_folders([tmp_path]) == [tmp_path / "seed0", tmp_path / "seed1"]
     assert run_folders([tmp_path / "seed1", tmp_path]) == [tmp_path / "seed1", tmp_path / "seed0"]
+    assert run_folders(tmp_path) == run_folders(str(tmp_path)) == [tmp_path / "seed0", tmp_path / "seed1"]
+    assert run_folders([tmp_path / "seed0", tmp_path / "seed1" / ".." / "seed0"]) == [tmp_path / "seed0"]
+
+
+def test_runs_that_began_with_something_else_are_not_seeds_of_one():
+    cold, warm = curve(0), dataclasses.replace(curve(1), began={"warm_start": "runs/a"})
+    assert list(groups([cold, curve(2)])) == ["return"]
+    assert list(groups([cold, warm])) == ["warm_start none", "warm_start runs/a"]
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
@@ -191,6 +199,9 @@ def test_a_picture_that_cannot_be_written_is_an_error_that_names_it(tmp_path):
         draw([curve()], tmp_path / "file" / "learning.png")
 
 
-def test_a_kind_of_picture_that_there_is_not_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"ends in \.weird, which cannot be drawn; name a \.png, \.pdf or \.svg"):
-        plot_runs([tmp_path], tmp_path / "curve.weird")
+@pytest.mark.parametrize("kind", ["weird", "pgf"])
+def test_a_kind_of_picture_that_there_is_not_is_refused(kind, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"ends in \.(weird|pgf), which cannot be drawn; name a \.png, \.pdf or \.svg"
+    ):
+        plot_runs([tmp_path], tmp_path / f"curve.{kind}")

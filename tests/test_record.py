@@ -109,10 +109,23 @@ def test_an_environment_that_cannot_draw_is_shown_by_its_numbers(tmp_path):
     assert (shown[72:400, 24:424] != 255).any()
 
 
+def test_only_legal_actions_are_listed_and_none_has_a_value_that_nobody_searched():
+    """Whatever is said of an illegal action, and whatever fills the value of one without a visit, shows nowhere."""
+
+    def drawn(q):
+        visits, legal = np.array([3, 0, 0, 5]), np.array([True, False, True, True])
+        thought = Thought(3, np.array([0.3, 0.0, 0.1, 0.6]), visits, np.array(q), legal)
+        return np.asarray(frame(Moment("t", None, np.zeros(3), "", [np.zeros(1)], thought)))
+
+    shown = drawn([1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_array_equal(shown, drawn([1.0, 7.0, 8.0, 4.0]))
+    assert (shown != drawn([1.0, 2.0, 3.0, 5.0])).any()
+
+
 @pytest.mark.parametrize("count", [1, 2, 8, 9, 100])
 def test_any_number_of_actions_fits_the_frame(count):
     policy = np.full(count, 1 / count)
-    thought = Thought(count - 1, policy, np.zeros(count, int), policy * -1e6, policy)
+    thought = Thought(count - 1, policy, np.ones(count, int), policy * -1e6, np.ones(count, bool), policy)
     image = np.asarray(frame(Moment("title", None, np.zeros(3), "facts", [np.array([1.0])], thought)))
     assert image.shape == (SIZE[1], SIZE[0], 3)
     assert (image[:, -8:] == 255).all()

@@ -153,6 +153,10 @@ class Planner:
             value = np.asarray(model.every_view(value, np.asarray(to_play)))
         return found._replace(value=value)
 
+    def judge(self, model: Any, observation: Array, to_play: Array) -> np.ndarray:
+        """[B, P] values of the network alone, without a search, environment units."""
+        return np.asarray(_initial(*split(self._copied(model, False)), observation, to_play).value)
+
     def network_alone(self, model: Any, observation: Array) -> Callable[[], None]:
         """A function that makes a search's inferences for [B, ...] observations, and nothing else; see `profile`."""
         if self.simulator is None:

@@ -222,7 +222,7 @@ def train(
     config = override(config, {"devices": count})
     own = {"network": network, "value_encoding": value_encoding, "reward_encoding": reward_encoding}
     with place(out, config.env_id, f"seed{config.seed}") as path:
-        folder = RunFolder.planned(path, config)
+        folder = RunFolder.planned(path, config, began_with(warm_start, **own))
         experiment = Experiment(
             config,
             folder,
@@ -316,8 +316,19 @@ def _require_more(experiment: Experiment) -> None:
     )
 
 
-def run_in(folder: Path, config: Config) -> Run | None:
-    """The run that `train` with this configuration began in a folder: without an evaluation where it did not finish.
+def began_with(warm_start: str | os.PathLike | None, **own: Any) -> dict[str, str]:
+    """What a run begins with that no setting tells, in words to compare: a warm start, parts of the user's own."""
+    parts = {
+        name: part if hasattr(part, "__qualname__") else type(part) for name, part in own.items() if part is not None
+    }
+    told = {name: f"{part.__module__}.{part.__qualname__}" for name, part in parts.items()}
+    return told if warm_start is None else {**told, "warm_start": str(Path(warm_start).resolve())}
+
+
+def run_in(folder: Path, config: Config, began: dict[str, str] | None = None) -> Run | None:
+    """The run that `train` with this configuration and these parts began in a folder.
+
+    Without an evaluation where it did not finish.
 
     Returns:
       None where the folder holds no run.
@@ -336,6 +347,14 @@ def run_in(folder: Path, config: Config) -> Run | None:
             raise RunExistsError(
                 f"{folder}: holds a run with {name} {theirs[name]}, not {value}; choose another --out, or give the "
                 "settings that it began with"
+            )
+    now = began or {}
+    before = now if opened.began is None else opened.began  # not kept by older runs
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            raise RunExistsError(
+                f"{folder}: holds a run with {name} {before.get(name)}, not {now.get(name)}; choose another --out, or "
+                "give what it began with"
             )
     rows = read_metrics(folder)
     seconds = rows[-1]["seconds"] if rows else 0.0
@@ -413,6 +432,7 @@ def load(
     opened = RunFolder.open(Path(folder))
     config = opened.config
     if simulations is not None:
+        check_count("simulations", simulations)  # 0 stands for the run's own in the setting, and for nothing here
         config = override(config, {"evaluate.simulations": simulations})
     saved = Checkpoint(opened.path).load()
     arrays, env_steps, span_floor = saved.arrays, saved.state["env_steps"], saved.state["span_floor"]

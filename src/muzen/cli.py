@@ -27,6 +27,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 import muzen
 from muzen.config import Config, load_config, validate
 from muzen.errors import ConfigError, EnvError, MuzenError, TrainingError
+from muzen.machine import quoted
 from muzen.presets import PRESETS, preset
 from muzen.progress import Progress
 
@@ -156,7 +157,7 @@ class Train(OwnParts, Config):
                 continue
             if run.stopped in SIGNALS:
                 code = _ended(run, time.monotonic() - began, self.named(config.env_id))
-                _say(f"or with this and the seeds after it: the same command with --out {folder}")
+                _say(f"or with this and the seeds after it: the same command with --out {quoted(folder)}")
                 return code
             if run.profile:
                 _say("\n".join(profile_lines(run.profile, run.evaluation["env_steps_trained"])))
@@ -172,7 +173,7 @@ class Train(OwnParts, Config):
     def _train_or_go_on(self, config: Config, out: Path) -> Any:
         from muzen import api
 
-        before = api.run_in(out, config)
+        before = api.run_in(out, config, api.began_with(self.warm_start, **self.own()))
         if before is None:
             return self._train(config, out)
         if before.evaluation:
@@ -548,7 +549,7 @@ def _parse_train(words: list[str]) -> Train:
     prog = "muzen train"
     wants_help = bool({"-h", "--help"} & set(words))
     if wants_help:
-        env_id, file = _env_id_before_help(words), None
+        env_id, file = _before_help(words)
         words = ["--help"]  # tyro's help leaves out what it has read by then
     else:
         first = tyro.cli(Train, args=words, prog=prog)
@@ -581,12 +582,22 @@ def _preset(env_id: str) -> Config:
     return preset(env_id, envs.spec_of(env_id))
 
 
-def _env_id_before_help(words: list[str]) -> str:
-    """The first word that is neither a flag nor a flag's value."""
+def _before_help(words: list[str]) -> tuple[str, Path | None]:
+    """The environment, the first word that is neither a flag nor a flag's value; and the file of --config."""
+    alone = {f"--{option.name}" for option in dataclasses.fields(Train) if option.default is False}
+    env_id, file = "", None
     for before, word in zip(["", *words], words, strict=False):
-        if not word.startswith("-") and not (before.startswith("--") and "=" not in before):
-            return word
-    return ""
+        valued = before.startswith("--") and "=" not in before and before not in alone
+        if before == "--config" and not word.startswith("-"):
+            file = Path(word)
+        elif word.startswith("--config="):
+            file = Path(word.partition("=")[2])
+        elif not env_id and not word.startswith("-") and not valued:
+            env_id = word
+    return env_id, file
+
+
+_LARGEST_SEED, _MOST_DIGITS, _MOST_SEEDS = 2**31 - 1, 20, 1_000
 
 
 def _parse_seeds(text: str) -> list[int]:
@@ -594,9 +605,15 @@ def _parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+        ends = (first, last) if dash else (first,)
+        if not all(end.isdecimal() and len(end) <= _MOST_DIGITS for end in ends) or (dash and int(last) < int(first)):
             raise ConfigError(f"seeds: {text!r} is not a list of seeds; write 0-4, or 0,3,7")
-        seeds += range(int(first), int(last if dash else first) + 1)
+        if int(last or first) > _LARGEST_SEED:
+            raise ConfigError(f"seeds: {last or first} is out of range; give whole numbers from 0 to {_LARGEST_SEED}")
+        new = range(int(first), int(last or first) + 1)
+        if len(new) > _MOST_SEEDS:
+            raise ConfigError(f"seeds: {part.strip()} are {len(new):,} runs; give at most {_MOST_SEEDS:,}")
+        seeds += new
     return list(dict.fromkeys(seeds))
 
 
@@ -620,7 +637,7 @@ class _Watch:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
         self.progress.close()
         if kind is KeyboardInterrupt and self.progress.folder is not None:
-            _complain(f"go on with: muzen resume {self.progress.folder}")
+            _complain(f"go on with: muzen resume {quoted(self.progress.folder)}")
 
 
 def _ended(run: Any, seconds: float, named: list[str]) -> int:

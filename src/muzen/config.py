@@ -197,6 +197,10 @@ class ReanalyseConfig:
     """Stored positions searched again per environment step, policy and search value rewritten; 0: off."""
     batch_size: int = 256
     """Positions per search."""
+    values_per_step: float = 0.0
+    """Stored positions per environment step whose search value the network's own takes the place of, which costs a
+    hundredth of a search; 0: off. Where value targets bootstrap from values of thousands of steps ago, and γ forgets
+    slowly, values stay wrong for a whole run."""
 
 
 @dataclass(frozen=True)
@@ -354,7 +358,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "priority_alpha": _COUNT,
         "priority_beta": _SHARE,
     },
-    ReanalyseConfig: {"positions_per_step": _COUNT, "batch_size": _SIZE},
+    ReanalyseConfig: {"positions_per_step": _COUNT, "batch_size": _SIZE, "values_per_step": _COUNT},
     ActConfig: {
         "environments": _SIZE,
         "random_steps": _COUNT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -173,9 +174,12 @@ class UnrollReport:
     reward_error: list[float]
     value_drift: list[float]
     policy_agreement: list[float]  # share of equal argmax actions
-    continue_at_end: list[float]  # predicted probability of going on where the episode really terminated; NaN if none
+    # Predicted probability of going on where the episode really terminated; NaN if none did, or ends are not learned.
+    continue_at_end: list[float]
     continue_elsewhere: list[float]
     value_correlation: float  # of the root value with the discounted return that followed
+    value_bias: float  # what the root value says beyond that return, on average; environment units
+    followed_spread: float  # standard deviation of those returns
 
     def lines(self) -> list[str]:
         """A table for people."""
@@ -189,10 +193,16 @@ class UnrollReport:
             strict=True,
         )
         table = [
-            f"{k:2d}  {r:12.4g}  {v:11.4g}  {a:11.0%}  {'-' if np.isnan(e) else format(e, '.2f'):>20}  {c:9.2f}"
+            f"{k:2d}  {r:12.4g}  {v:11.4g}  {a:11.0%}  {_chance(e):>20}  {_chance(c):>9}"
             for k, (r, v, a, e, c) in enumerate(rows, 1)
         ]
-        return [head, *table, f"the value's correlation with the return that followed: {self.value_correlation:.2f}"]
+        return [
+            head,
+            *table,
+            f"the value's correlation with the return that followed: {self.value_correlation:.2f}",
+            f"the value less that return, on average: {self.value_bias:+.4g}, where returns spread by "
+            f"{self.followed_spread:.4g} (standard deviation)",
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -244,12 +254,9 @@ def play_for_diagnosis(
       episode_limit: environment steps per episode, at most.
     """
     rng = np.random.default_rng(seed)
-    env = make()
-    played = [
-        _play(agent, env, episode_seed(seed, DIAGNOSIS_WORKER, 0, i), rng, episode_limit) for i in range(episodes)
-    ]
-    env.close()
-    return played
+    with closing(make()) as env:
+        seeds = (episode_seed(seed, DIAGNOSIS_WORKER, 0, i) for i in range(episodes))
+        return [_play(agent, env, one, rng, episode_limit) for one in seeds]
 
 
 @eqx.filter_jit
@@ -287,7 +294,8 @@ def unroll_against(agent: Agent, played: list[RealEpisode], *, gamma: float, ste
         reward = np.array([e.reward[min(t + k, len(e.action)) - 1] for e, t in starts])
         end = np.array([e.terminated and t + k == len(e.action) for e, t in starts])
         said = unrolled[k]
-        goes_on = said.discount / gamma
+        # Where ends are not learned, γ says nothing of them.
+        goes_on = said.discount / gamma if getattr(agent.model, "learns_discount", True) else np.full(width, np.nan)
         on = inside & ~end
         lists["reward"].append(_mean(np.abs(said.reward[:, 0] - reward), inside))
         lists["value"].append(_mean(np.abs(said.value[:, 0] - np.asarray(encoded.value)[:, 0]), on))
@@ -304,7 +312,20 @@ def unroll_against(agent: Agent, played: list[RealEpisode], *, gamma: float, ste
     value = unrolled[0].value[:, 0]
     varies = value.std() > 0 and followed.std() > 0
     correlation = float(np.corrcoef(value, followed)[0, 1]) if varies else 0.0
-    return UnrollReport(lists["reward"], lists["value"], lists["policy"], lists["end"], lists["on"], correlation)
+    return UnrollReport(
+        lists["reward"],
+        lists["value"],
+        lists["policy"],
+        lists["end"],
+        lists["on"],
+        correlation,
+        float((value - followed).mean()),
+        float(followed.std()),
+    )
+
+
+def _chance(x: float) -> str:
+    return "-" if np.isnan(x) else f"{x:.2f}"
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,13 @@ _ROWS = (472, 262, 856, 470)
 
 @dataclass(frozen=True)
 class Thought:
-    """What the search said of one observation; policies and q are [A], `prior` may be missing."""
+    """What the search said of one observation; policies, q and `legal` are [A], `prior` may be missing."""
 
     action: int
     policy: np.ndarray
     visits: np.ndarray
     q: np.ndarray
+    legal: np.ndarray
     prior: np.ndarray | None = None
 
 
@@ -185,8 +186,9 @@ def limits(values: np.ndarray) -> tuple[float, float]:
 
 def _actions(draw: ImageDraw.ImageDraw, thought: Thought) -> None:
     left, top, right, bottom = _ROWS
-    count = len(thought.policy)
-    order = np.argsort(-thought.policy, kind="stable")[:MAX_ACTIONS]
+    legal = np.flatnonzero(thought.legal)
+    count = len(legal)
+    order = legal[np.argsort(-thought.policy[legal], kind="stable")[:MAX_ACTIONS]]
     order = np.sort(order if thought.action in order else np.append(order[:-1], thought.action))
     height = min(52.0, (bottom - top - (16 if count > len(order) else 0)) / len(order))
     visits = thought.visits / max(1, thought.visits.sum())
@@ -202,7 +204,9 @@ def _actions(draw: ImageDraw.ImageDraw, thought: Thought) -> None:
             if share is not None:
                 a = middle + (k - 1.5) * thick
                 draw.rectangle(_scaled(504, a, 504 + 240 * float(share) + 0.5, a + thick - 1), fill=colour)
-        _text(draw, (806, middle), f"{thought.q[action]:.4g}", 12, anchor="rm")
+        # What nobody visited has no q of its own, only what the rule fills in.
+        q = f"{thought.q[action]:.4g}" if thought.visits[action] else "–"
+        _text(draw, (806, middle), q, 12, anchor="rm")
         _text(draw, (856, middle), str(int(thought.visits[action])), 12, anchor="rm")
     if count > len(order):
         _text(draw, (left, bottom - 12), f"{count - len(order)} more actions, less likely", 11, colour=_MUTED)

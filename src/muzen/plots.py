@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,13 @@ class Curve:
       config: its settings.
       rows: its metrics table, in time order; any row may lack any column but env_steps and seconds.
       evaluation: what the evaluation at its end says, or an empty dictionary.
+      began: what it began with that no setting tells.
     """
 
     config: Config
     rows: Rows
     evaluation: dict[str, Any]
+    began: dict[str, str] = field(default_factory=dict)
 
     def series(self, x: str, y: str) -> tuple[np.ndarray, np.ndarray]:
         """Two columns, [N] and [N], over the rows where both are finite."""
@@ -74,11 +77,11 @@ class Curve:
         return pairs[:, 0], pairs[:, 1]
 
 
-def plot_runs(folders: Iterable[str | Path], out: str | Path) -> Path:
+def plot_runs(folders: str | os.PathLike | Iterable[str | os.PathLike], out: str | os.PathLike) -> Path:
     """Draws learning curves; runs that differ in nothing but their seed are drawn as their mean and band.
 
     Args:
-      folders: run folders, or folders that hold run folders.
+      folders: run folders, or folders that hold run folders; or one of them.
       out: the picture to write, PNG, PDF or SVG by what its name ends in.
 
     Returns:
@@ -91,27 +94,31 @@ def plot_runs(folders: Iterable[str | Path], out: str | Path) -> Path:
       StorageError: `out` cannot be written.
     """
     kind = Path(out).suffix.lower()
-    if kind[1:] not in ("", *FigureCanvasAgg(Figure()).get_supported_filetypes()):
+    # What TeX would have to draw is left out.
+    if kind[1:] not in {"", *FigureCanvasAgg(Figure()).get_supported_filetypes()} - {"pgf"}:
         raise ConfigError(f"out: {out} ends in {kind}, which cannot be drawn; name a .png, .pdf or .svg")
-    return draw([read_run(folder) for folder in run_folders(folders)], out)
+    return draw([read_run(folder) for folder in run_folders(folders)], Path(out))
 
 
-def run_folders(folders: Iterable[str | Path]) -> list[Path]:
-    """The run folders among, or directly in, these folders.
+def run_folders(folders: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Path]:
+    """The run folders among, or directly in, these folders, or this one; each once.
 
     Raises:
       RunNotFoundError: one of them is no run and holds none.
     """
     found: list[Path] = []
-    for folder in map(Path, folders):
+    for folder in map(Path, [folders] if isinstance(folders, str | os.PathLike) else folders):
         inside = (
             [folder] if (folder / "config.json").is_file() else sorted(p.parent for p in folder.glob("*/config.json"))
         )
         if not inside:
-            state = "holds no run" if folder.is_dir() else "does not exist"
+            state = "holds no run" if folder.is_dir() else "is no folder" if folder.exists() else "does not exist"
             raise RunNotFoundError(f"{folder}: {state}; name run folders, such as runs/CartPole-v1-seed0")
-        found += [path for path in inside if path not in found]
-    return found
+        found += inside
+    once: dict[Path, Path] = {}
+    for path in found:
+        once.setdefault(path.resolve(), path)
+    return list(once.values())
 
 
 def read_run(folder: Path) -> Curve:
@@ -120,11 +127,11 @@ def read_run(folder: Path) -> Curve:
     Raises:
       RunError: the folder is no run, is damaged, or was written by a newer Muzen.
     """
-    config, rows, path = RunFolder.open(folder).config, read_metrics(folder), folder / "evaluation.json"
+    opened, rows, path = RunFolder.open(folder), read_metrics(folder), folder / "evaluation.json"
     evaluation = _read_evaluation(path) if path.exists() else {}
     # One of a run that has been trained on since is not of the weights that it has now.
     old = evaluation and rows and rows[-1]["env_steps"] > evaluation.get("env_steps_trained", math.inf)
-    return Curve(config, rows, {} if old else evaluation)
+    return Curve(opened.config, rows, {} if old else evaluation, opened.began or {})
 
 
 def _read_evaluation(path: Path) -> dict[str, Any]:
@@ -162,12 +169,13 @@ _NOT_LEARNED_BY = ("seed", "env_id", "minutes", "checkpoint_minutes", "devices")
 
 def groups(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
     """Runs of one environment by what their settings differ in, of what they learn by."""
-    every = [flat(curve.config) for curve in curves]
-    told = [key for key in every[0] if key not in _NOT_LEARNED_BY and not key.startswith("evaluate.")]
-    differing = [key for key in told if len({str(settings[key]) for settings in every}) > 1]
+    every = [flat(curve.config) | curve.began for curve in curves]
+    known = dict.fromkeys(key for settings in every for key in settings)
+    told = [key for key in known if key not in _NOT_LEARNED_BY and not key.startswith("evaluate.")]
+    differing = [key for key in told if len({str(settings.get(key)) for settings in every}) > 1]
     named: dict[str, list[Curve]] = {}
     for curve, settings in zip(curves, every, strict=True):
-        name = ", ".join(f"{key} {settings[key]}" for key in differing) or "return"
+        name = ", ".join(f"{key} {settings.get(key, 'none')}" for key in differing) or "return"
         named.setdefault(name, []).append(curve)
     return named
 

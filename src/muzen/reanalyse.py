@@ -7,6 +7,8 @@ It keeps targets fresh only where it is faster than self-play, at more than one 
 At one, as boards have it, it follows self-play at a constant distance: every position is searched once more, soon
 after it was played, and never again. Below one it refreshes what is about to be evicted (docs/log.md, "A sweep that
 never comes round").
+
+Values can be refreshed more often than policies: the network alone says what positions are worth, a thousand at a time.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from muzen.actors import Plan
 from muzen.replay import Replay
 from muzen.types import Simulator
 
+VALUES_AT_ONCE = 2048  # positions
+
 
 class Reanalyse:
     """A fixed number of positions per environment step, in batches of a fixed size.
@@ -28,12 +32,20 @@ class Reanalyse:
       positions_per_step: stored positions searched again per environment step.
       batch_size: positions per search.
       simulator: plays the stored actions again up to each position, where searches begin at a game's own state.
+      values_per_step: stored values rewritten per environment step without a search.
     """
 
-    def __init__(self, replay: Replay, positions_per_step: float, batch_size: int, simulator: Simulator | None = None):
+    def __init__(
+        self,
+        replay: Replay,
+        positions_per_step: float,
+        batch_size: int,
+        simulator: Simulator | None = None,
+        values_per_step: float = 0.0,
+    ):
         self.replay, self.rate, self.batch_size = replay, positions_per_step, batch_size
-        self.simulator = simulator
-        self.owed = 0.0
+        self.values_rate, self.simulator = values_per_step, simulator
+        self.owed = self.owed_values = 0.0
 
     def step(self, env_steps: int, plan: Callable[..., Plan]) -> int:
         """Owe for `env_steps` more steps and search as many whole batches as are owed.
@@ -58,6 +70,31 @@ class Reanalyse:
                     continue
             fresh = plan(self.replay.observations(index), self.replay.legal(index), self.replay.to_play(index), states)
             refreshed += self.replay.write_targets(index, fresh.policy, fresh.value)
+        return refreshed
+
+    def refresh_values(
+        self, env_steps: int, judge: Callable[[np.ndarray, np.ndarray], np.ndarray], rng: np.random.Generator
+    ) -> int:
+        """Owe for `env_steps` more steps, and have as many whole batches of stored values rewritten as are owed.
+
+        Positions are drawn at random, each as likely; those without a search value keep having none.
+
+        Args:
+          judge: (observation [B, ...], to_play [B]) -> [B, P] value of each player, environment units.
+          rng: draws them.
+
+        Returns:
+          Values rewritten.
+        """
+        self.owed_values += env_steps * self.values_rate
+        refreshed = 0
+        while self.owed_values >= VALUES_AT_ONCE and self.values_rate > 0:
+            self.owed_values -= VALUES_AT_ONCE
+            index = self.replay.random_positions(VALUES_AT_ONCE, rng)
+            if not len(index):
+                continue
+            value = judge(self.replay.observations(index), self.replay.to_play(index))
+            refreshed += self.replay.write_values(index, value)
         return refreshed
 
     def _states(self, index: np.ndarray, simulator: Simulator) -> tuple[np.ndarray, np.ndarray]:

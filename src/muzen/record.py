@@ -111,7 +111,8 @@ def _think(agent: Any, env: Environment, now: TimeStep) -> tuple[Thought, np.nda
     found = agent.search(now.observation, now.legal, now.to_play, now.state)
     policy, visits, q = (np.asarray(x)[0] for x in (found.policy, found.visits, found.q))
     prior = _prior(agent, now)
-    return Thought(int(np.asarray(found.action)[0]), policy, visits, q, prior), np.asarray(found.value)[0]
+    thought = Thought(int(np.asarray(found.action)[0]), policy, visits, q, now.legal, prior)
+    return thought, np.asarray(found.value)[0]
 
 
 def _prior(agent: Any, now: TimeStep) -> np.ndarray | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +10,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from muzen.machine import quoted
 from muzen.profile import lines as profile_lines
 from muzen.progress import duration
 from muzen.runs import EVALUATION_GAMES, games_folder
+
+# Of 400 normal samples each, the 95 % bootstrap interval of the mean held the true one for 50 % with 2 numbers, 84 %
+# with 5, 89 % with 10.
+_FEW_SEEDS = 10
 
 
 def returns(evaluation: dict[str, Any]) -> str:
@@ -28,10 +33,17 @@ def returns(evaluation: dict[str, Any]) -> str:
             f"mean return {evaluation['mean_return']:.2f} (95 % interval {low:.2f} to {high:.2f})"
         )
     plural = "" if evaluation["episodes"] == 1 else "s"
-    return (
-        f"return {evaluation['mean_return']:.1f} (95 % interval {low:.1f} to {high:.1f}) "
-        f"over {evaluation['episodes']} greedy episode{plural}"
-    )
+    mean, low, high = figures(evaluation["mean_return"], low, high)
+    cut = f", {evaluation['cut']} of them cut off by evaluate.max_steps" if evaluation.get("cut") else ""
+    interval = f"95 % interval {low} to {high}"
+    return f"return {mean} ({interval}) over {evaluation['episodes']} greedy episode{plural}{cut}"
+
+
+def figures(mean: float, low: float, high: float) -> tuple[str, ...]:
+    """A mean and the ends of its interval with as many decimals, 1 to 6, as show how wide the interval is."""
+    width = high - low or abs(mean) or 1.0
+    digits = min(6, max(1, 1 - math.floor(math.log10(width))))
+    return tuple(f"{x:.{digits}f}" for x in (mean, low, high))
 
 
 def run_summary(run: Any, seconds: float, named: Sequence[str] = ()) -> str:
@@ -42,8 +54,8 @@ def run_summary(run: Any, seconds: float, named: Sequence[str] = ()) -> str:
       seconds: wall-clock of the whole command, evaluation included.
       named: flags that name code of the user's own, which every later command needs too.
     """
-    folder, config = shlex.quote(str(run.folder)), run.config
-    own = "".join(f" {shlex.quote(word)}" for word in named)
+    folder, config = quoted(run.folder), run.config
+    own = "".join(f" {quoted(word)}" for word in named)
     name = f"{config.env_id}, seed {config.seed}"
     if not run.evaluation:
         return f"{name}: stopped ({run.stopped}) after {duration(seconds)}\ngo on with: muzen resume {folder}{own}"
@@ -59,7 +71,7 @@ def run_summary(run: Any, seconds: float, named: Sequence[str] = ()) -> str:
     }
     if "seats" in run.evaluation:
         if (games := games_folder(run.folder) / EVALUATION_GAMES).exists():
-            commands[f"muzen show {shlex.quote(str(games))}"] = "the games that it just played"
+            commands[f"muzen show {quoted(games)}"] = "the games that it just played"
         if not named:  # an arena names nobody's code
             commands[f"muzen arena {folder} --opponents random,mcts:100"] = "matches against opponents, rated"
     sittings = f" in this sitting, {duration(run.seconds)} of training in all" if run.seconds > seconds else ""
@@ -130,24 +142,28 @@ def seeds_table(runs: list[tuple[Any, float]]) -> Table:
 
     against = " against random opponents" if "opponent" in runs[0][0].evaluation else ""
     table = Table(box=box.SIMPLE, title=f"{runs[0][0].config.env_id}: greedy return{against}")
-    digits = 2 if against else 1
     for heading in ("seed", "return", "95 % interval", "steps", "wall-clock"):
         table.add_column(heading, justify="right", no_wrap=True)
     for run, seconds in runs:
-        low, high = run.evaluation["ci95"]
+        mean, low, high = figures(run.evaluation["mean_return"], *run.evaluation["ci95"])
         table.add_row(
             str(run.config.seed),
-            f"{run.evaluation['mean_return']:.{digits}f}",
-            f"{low:.{digits}f} to {high:.{digits}f}",
+            mean,
+            f"{low} to {high}",
             f"{run.evaluation['env_steps_trained']:,}",
             duration(seconds),
         )
     means = np.sort([run.evaluation["mean_return"] for run, _ in runs])
     if len(means) > 1:
-        low, high = confidence_interval(means)
+        ends = confidence_interval(means)
         quarter = len(means) // 4
+        mean, low, high = figures(means.mean(), *ends)
+        middle, *_ = figures(means[quarter : len(means) - quarter].mean(), *ends)
         table.add_section()
-        interval = f"{low:.{digits}f} to {high:.{digits}f}"
-        table.add_row("mean", f"{means.mean():.{digits}f}", interval, "", "")
-        table.add_row("interquartile mean", f"{means[quarter : len(means) - quarter].mean():.{digits}f}", "", "", "")
+        table.add_row("mean", mean, f"{low} to {high}", "", "")
+        table.add_row("interquartile mean", middle, "", "", "")
+        if len(means) < _FEW_SEEDS:
+            table.caption = (
+                f"an interval bootstrapped from {len(means)} seeds is too narrow: trust the range of the seeds"
+            )
     return table

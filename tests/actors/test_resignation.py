@@ -10,7 +10,7 @@ from muzen.config import Config, ReplayConfig, override
 from muzen.envs import make
 from muzen.errors import ConfigError
 from muzen.experiment.parts import require_resignation
-from muzen.reanalyse import Reanalyse
+from muzen.reanalyse import VALUES_AT_ONCE, Reanalyse
 from muzen.replay import Replay
 
 pytest.importorskip("pyspiel")
@@ -123,7 +123,18 @@ def test_reanalysis_leaves_what_resigning_has_settled():
     after = replay.sample(1, 256, unroll_steps=0, n_step=9, discount=1.0)
     resigned = [(batch.index[0] % LANES == 1) & (batch.index[0] < final) for batch in (before, after)]
     assert all(mask.sum() > 20 for mask in resigned)
-    for batch, mask in zip((before, after), resigned, strict=True):
+
+    values = Reanalyse(replay, 0.0, 12, values_per_step=1.5 * VALUES_AT_ONCE)
+    judge = lambda observation, to_play: np.full((len(observation), 2), 0.75)  # noqa: E731
+    once, twice = (values.refresh_values(1, judge, np.random.default_rng(0)) for _ in range(2))
+    assert 0 < once < VALUES_AT_ONCE and VALUES_AT_ONCE < twice < 2 * VALUES_AT_ONCE
+    judged = replay.sample(1, 256, unroll_steps=0, n_step=1, discount=1.0)
+    open_ = (judged.index[0] % LANES != 1) & judged.bootstrap_mask[0, :, 0]
+    assert open_.any() and (judged.bootstrap_value[0, open_] == 0.75).all()
+
+    last = replay.sample(1, 256, unroll_steps=0, n_step=9, discount=1.0)
+    resigned.append((last.index[0] % LANES == 1) & (last.index[0] < final))
+    for batch, mask in zip((before, after, last), resigned, strict=True):
         assert set(batch.value_target[0, mask, 0].ravel().tolist()) == {-1.0, 1.0}
 
 

@@ -388,6 +388,32 @@ def test_targets_written_to_evicted_rows_are_dropped():
     assert (batch.bootstrap_value[0, batch.index[0] == 24] == 99).all()
 
 
+def test_random_positions_are_every_stored_row_and_no_other():
+    lengths = (25, 7, 30)
+    replay = filled([episode(n, terminated=False)[:n] for n in lengths], spec_of(), 30)
+    stored = {t * 3 + lane for lane, n in enumerate(lengths) for t in range(max(0, n - replay.capacity), n)}
+    index = replay.random_positions(6_000, np.random.default_rng(0))
+    ids, counts = np.unique(index, return_counts=True)
+    assert set(ids.tolist()) == stored
+    # Each as likely: a count is binomial, and five standard deviations are more than any of so few strays.
+    expected = 6_000 / len(stored)
+    assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
+    assert len(Replay(spec_of(), ReplayConfig(), 1, 0).random_positions(5, np.random.default_rng(0))) == 0
+
+
+def test_values_alone_are_rewritten_where_there_is_one_and_reach_the_targets():
+    lane = episode(25, terminated=True)
+    replay = filled([lane], spec_of(), 10)
+    rows = replay._store.rows
+    policy, unsearched = rows.policy.copy(), 21 % replay.capacity
+    rows.value[unsearched] = np.nan
+    assert replay.write_values(np.array([5, 21, 24]), np.array([[99.0], [99.0], [99.0]])) == 1
+    assert np.isnan(rows.value[unsearched, 0])
+    np.testing.assert_array_equal(rows.policy, policy)
+    batch = replay.sample(1, 64, unroll_steps=0, n_step=1, discount=1.0)
+    assert (batch.bootstrap_value[0, batch.index[0] == 23] == 99).all()
+
+
 def test_legal_actions_players_and_observations_of_ids():
     lanes = random_lanes(np.random.default_rng(4), 2, 60, 2, 3)
     replay = filled(lanes, spec_of(2), 20)

@@ -61,6 +61,7 @@ def save(run: Experiment) -> None:
         SPAN_FLOOR: run.span_floor(),
         "warm": run.warm,
         "owed_positions": run.reanalyse.owed,
+        "owed_values": run.reanalyse.owed_values,
         "recent": list(run.recent),
         "wrongly_resigned": list(run.wrongly_resigned),
         "window": run.window,
@@ -101,6 +102,7 @@ def restore(run: Experiment) -> list[str]:
         tree = {name.removeprefix("tree/"): x for name, x in saved.arrays.items() if name.startswith("tree/")}
         run.tree = unpacked(tree, state["tree_roots"], run.planner.simulator)
     run.reanalyse.owed = state["owed_positions"]
+    run.reanalyse.owed_values = state.get("owed_values", 0.0)  # not kept by older runs
     run.rng.bit_generator.state = state["rng"]
     run.health.restore(state["health"])
     run.replay = Replay.load(saved.replay_folder, saved.replay_manifest or {}, run.spec, run.config.replay)

@@ -33,6 +33,7 @@ from muzen.evaluate import evaluate
 from muzen.experiment.keeping import begin_warm, keep_weights, restore, save
 from muzen.experiment.parts import Units, learning, make_agent, make_model, make_planner, require_resignation
 from muzen.learner import LearnerState, Report, Scale, blank, init_learner, make_learn, sample
+from muzen.machine import quoted
 from muzen.maths.schedules import visit_temperature
 from muzen.maths.supports import limit_and_scale
 from muzen.networks import NetworkModel, Normaliser
@@ -109,8 +110,9 @@ class Experiment:
         self.opponents = opponents(config.evaluate.opponents, config.env_id)
         self.planner = make_planner(config.search, self.spec, config.search.simulations, mesh=self.mesh)
         self.replay = Replay(self.spec, config.replay, config.act.environments, config.seed)
+        again = config.reanalyse
         self.reanalyse = Reanalyse(
-            self.replay, config.reanalyse.positions_per_step, config.reanalyse.batch_size, self.planner.simulator
+            self.replay, again.positions_per_step, again.batch_size, self.planner.simulator, again.values_per_step
         )
         self.learning = learn = learning(config)
         planned = max(config.env_steps - config.act.random_steps, 1) * learn.samples_per_step / learn.batch_size
@@ -194,6 +196,10 @@ class Experiment:
         """Reanalysis: what the latest weights make of stored positions, without noise."""
         key = jax.random.fold_in(jax.random.fold_in(self.key, 4), self.turn)
         return self._plan(key, observation, legal, to_play, states)
+
+    def _judge(self, observation: Any, to_play: Any) -> np.ndarray:
+        """Reanalysis: what the latest weights say stored positions are worth, without a search."""
+        return self.planner.judge(self.learner.average, observation, to_play)
 
     def blindness(self) -> float:
         """1 while the value explains nothing of the returns, 0 once it explains all of their variance."""
@@ -427,8 +433,8 @@ class Experiment:
             f"{', '.join(terms) or name} is not finite after {self.updates} updates, "
             f"{self.env_steps} environment steps. "
             f"The last good checkpoint is kept in {self.folder.path}, and going on from there would end the same. Look "
-            f"at the environment with `muzen check {self.config.env_id}`, or begin with what was learned and a smaller "
-            f"step: `muzen train {self.config.env_id} --warm-start {self.folder.path} "
+            f"at the environment with `muzen check {quoted(self.config.env_id)}`, or begin with what was learned and a "
+            f"smaller step: `muzen train {quoted(self.config.env_id)} --warm-start {quoted(self.folder.path)} "
             f"--learn.learning-rate {self.config.learn.learning_rate / 4:g}`, and the settings that you gave."
         )
 
@@ -463,6 +469,7 @@ class Experiment:
                         self.begin_learning()
                     with self.clock(profile.REANALYSIS):
                         self.reanalyse.step(steps, self._fresh_plan)
+                        self.reanalyse.refresh_values(steps, self._judge, self.rng)
                     self.owe(steps)
                 # From here to the end of the turn nothing is under way in the other thread.
                 take_in()

@@ -207,6 +207,17 @@ class Replay:
         with self._lock:
             return index[: kernels.sweep(self._store, index)]
 
+    def random_positions(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """[n] ids of rows drawn at random, each of those stored as likely, again and again; none of an empty replay."""
+        head = self._store.lanes.head
+        held = np.minimum(head, self.capacity)
+        if not held.any():
+            return np.empty(0, np.int64)
+        place = rng.integers(0, held.sum(), n)
+        lane = np.searchsorted(np.cumsum(held), place, side="right")
+        sequence = head[lane] - 1 - (place - (np.cumsum(held) - held)[lane])
+        return sequence * self.lanes + lane
+
     def observations(self, index: np.ndarray) -> np.ndarray:
         """[..., *observation shape] of the rows with these ids.
 
@@ -247,6 +258,17 @@ class Replay:
         value = np.ascontiguousarray(value, np.float32).reshape(index.size, self.spec.players)
         with self._lock:
             return kernels.set_targets(self._store, index, policy, value)
+
+    def write_values(self, index: np.ndarray, value: np.ndarray) -> int:
+        """Rewrite the search value [M, P] of the rows with these ids that have one, and whose game no resigning ended.
+
+        Returns:
+          Rows written; those evicted meanwhile are passed over too.
+        """
+        index = np.asarray(index, np.int64).ravel()
+        value = np.ascontiguousarray(value, np.float32).reshape(index.size, self.spec.players)
+        with self._lock:
+            return kernels.set_values(self._store, index, value)
 
     @property
     def steps(self) -> int:

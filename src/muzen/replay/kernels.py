@@ -179,6 +179,21 @@ def set_targets(store: Store, index: np.ndarray, policy: np.ndarray, value: np.n
 
 
 @kernel
+def set_values(store: Store, index: np.ndarray, value: np.ndarray) -> int:
+    """Rewrite search values, where there are some and no resigning has settled them; returns of how many rows."""
+    rows, head, dirty = store.rows, store.lanes.head, store.dirty
+    written = 0
+    for b in range(index.shape[0]):
+        row = place_of(head, store.capacity, index[b])
+        if row < 0 or rows.flags[row] & SETTLED or np.isnan(rows.value[row, 0]):
+            continue
+        copy_row(rows.value[row], value, b)
+        dirty[(index[b] // head.shape[0] // store.chunk) % dirty.shape[0]] = True
+        written += 1
+    return written
+
+
+@kernel
 def first_of_episode(store: Store, index: np.ndarray) -> np.ndarray:
     """[M] sequence number of the first row of the episode of each row; -1 where that, or the row, was evicted."""
     rows, lanes, capacity = store.rows, store.lanes, store.capacity

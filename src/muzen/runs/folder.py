@@ -60,20 +60,21 @@ class RunFolder:
       path: where it lies.
       config: its settings.
       facts: versions, machine and threads when it was created.
+      began: what it began with that no setting tells: a warm start, parts of the user's own; None in older runs.
     """
 
-    def __init__(self, path: Path, config: Config, facts: dict[str, Any]):
-        self.path, self.config, self.facts = path, config, facts
+    def __init__(self, path: Path, config: Config, facts: dict[str, Any], began: dict[str, str] | None = None):
+        self.path, self.config, self.facts, self.began = path, config, facts, began
 
     @classmethod
-    def planned(cls, path: Path | str, config: Config) -> RunFolder:
-        """The folder of a new run, before anything is written: `make` does that, once nothing is refused any more.
+    def planned(cls, path: Path | str, config: Config, began: dict[str, str] | None = None) -> RunFolder:
+        """The folder of a new run, before anything is written: `made` does that, once nothing is refused any more.
 
         Raises:
           RunExistsError: something is there already.
           StorageError: the place cannot be read.
         """
-        folder = cls(Path(path), config, environment_facts())
+        folder = cls(Path(path), config, environment_facts(), began or {})
         folder._require_vacant()
         return folder
 
@@ -91,7 +92,7 @@ class RunFolder:
             raise storage_error(self.path, error) from error
         with self.lock():
             self._require_vacant()
-            self.write_json(RUN, {"format": FORMAT, "facts": self.facts})
+            self.write_json(RUN, {"format": FORMAT, "facts": self.facts, "began": self.began})
             self.write_config(self.config)  # last: its presence says that the folder is a run
             yield
 
@@ -136,13 +137,15 @@ class RunFolder:
         if not (path / CONFIG).is_file():
             raise RunNotFoundError(f"{path}: holds no run (no {CONFIG}); give the folder that `muzen train` printed")
         about = read_json(path / RUN)
-        version, facts = about.get("format"), about.get("facts")
+        version, facts, began = about.get("format"), about.get("facts"), about.get("began")
         if isinstance(version, int):
             check_version(version, path)
         if not isinstance(version, int) or isinstance(version, bool) or version < 1 or not isinstance(facts, dict):
             raise RunDamagedError(f"{path / RUN}: format or facts are not what Muzen writes; restore it from a copy")
         try:
-            return cls(path, config_from_dict(read_json(path / CONFIG)), facts)
+            return cls(
+                path, config_from_dict(read_json(path / CONFIG)), facts, began if isinstance(began, dict) else None
+            )
         except ConfigError as error:
             writer, ours = facts.get("muzen", "?"), _version_of("muzen")
             who = "" if writer == ours else f" (Muzen {writer} wrote it, this is {ours})"
