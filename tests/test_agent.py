@@ -56,6 +56,14 @@ def test_an_agent_acts_without_noise(asked):
     assert asked.options["explore"] is False
 
 
+def test_numbers_of_legal_actions_are_not_taken_for_a_mask(asked):
+    agent = Agent(Hundred(), Planner(Gumbel(), 4), SPEC)
+    with pytest.raises(EnvError, match="legal: holds 2; give true or false for each of the 3 actions"):
+        agent.act([0.0, 1.0], [0, 1, 2])
+    assert agent.act([0.0, 1.0], [1, 0, 1]) == 2
+    np.testing.assert_array_equal(asked.root.legal, [[True, False, True]])
+
+
 def test_search_is_given_the_legal_actions_and_the_player_that_the_environment_names(asked):
     two = dataclasses.replace(SPEC, players=2)
     Agent(Hundred(), Planner(Gumbel(), 4), two).act([0.0, 1.0], LEGAL, to_play=1)

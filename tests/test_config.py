@@ -198,17 +198,22 @@ def test_any_json_gives_a_config_or_a_config_error(data):
         assert config_from_dict(to_dict(config)) == config
 
 
-def test_an_unnamed_environment_gets_its_discount_and_spells_of_noise_from_its_length():
+def test_an_unnamed_environment_gets_its_discount_spells_of_noise_and_fresh_values_from_its_length():
     pytest.importorskip("jax")
     from muzen.types import EnvSpec
 
     long = EnvSpec("Mine-v0", (4,), "float32", num_actions=3, max_episode_steps=5_000)
     assert preset("Mine-v0", long).learn.discount > preset("Mine-v0").learn.discount
     assert preset("Mine-v0", long).act.noise_steps > preset("Mine-v0").act.noise_steps == 0
+    assert preset("Mine-v0", long).reanalyse.values_per_step > preset("Mine-v0").reanalyse.values_per_step == 0
+    # Where an inference is a convolution, they cost more than they may bring.
+    seen = dataclasses.replace(long, observation_shape=(4, 84, 84), observation_dtype="uint8")
+    assert preset("Mine-v0", seen).act.noise_steps > 0 == preset("Mine-v0", seen).reanalyse.values_per_step
 
 
 def test_presets_share_how_to_learn_but_for_acrobots_optimiser_and_what_cartpole_has_so_little_data_for():
-    scale = {"env_steps", "learn.samples_per_step", "learn.discount", "reanalyse.positions_per_step"}
+    scale = {"env_steps", "learn.samples_per_step", "learn.discount"}
+    scale |= {"reanalyse.positions_per_step", "reanalyse.values_per_step"}
     scale |= {
         "value.limit",
         "value.bins",

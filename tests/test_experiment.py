@@ -671,6 +671,13 @@ def test_an_evaluation_may_think_longer_and_wants_an_environment_that_fits(finis
         muzen.evaluate(agent, network=object())
 
 
+@pytest.mark.parametrize("callbacks", [StopAt(3), [StopAt], [None]], ids=["one", "a class", "none"])
+def test_what_is_no_list_of_callbacks_is_refused_and_leaves_no_folder(callbacks, tmp_path):
+    with pytest.raises(ConfigError, match="callbacks: "):
+        muzen.train("CartPole-v1", config=small(), out=tmp_path / "run", callbacks=callbacks)
+    assert not list(tmp_path.iterdir())
+
+
 def test_seconds_are_those_of_training(finished):
     # After the last row comes the last checkpoint, which a busy disk may keep waiting.
     assert 0 < finished.seconds - finished.metrics[-1]["seconds"] < 20

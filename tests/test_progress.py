@@ -86,6 +86,13 @@ def test_an_arena_shows_its_games_and_the_present_match():
         assert not terminal or "\x1b[?25h" in said
 
 
+def test_the_name_of_a_match_is_no_markup():
+    progress, _, out = shown(terminal=True)
+    progress.on_arena("lr[a] against random", 3, 40)
+    progress.close()
+    assert "lr[a] against random" in out.getvalue()
+
+
 def test_time_left_is_the_budget_that_ends_first():
     progress, _, _ = shown(terminal=False)
     config = Config("CartPole-v1", env_steps=10_000, minutes=1.0)

@@ -254,14 +254,20 @@ class Agent:
           previous: `tree` of the last search of this game, for an agent that reuses trees.
 
         Raises:
-          EnvError: the observation has another shape or is no numbers, nobody has this number, or past actions are
-            missing.
+          EnvError: the observation has another shape or is no numbers, nobody has this number, `legal` is no mask, or
+            past actions are missing.
           SearchError: the agent plans with the game's rules and `state` is missing.
         """
         batch = self._seen(observation, past)[None]
         if not 0 <= to_play < self.spec.players:
             raise EnvError(f"to_play: {to_play} is none of the players 0..{self.spec.players - 1} of {self.spec.id}")
-        legal = np.ones(self.spec.num_actions, bool) if legal is None else np.asarray(legal, bool)
+        legal = np.ones(self.spec.num_actions, bool) if legal is None else np.asarray(legal)
+        if not np.isin(legal, (0, 1)).all():
+            raise EnvError(
+                f"legal: holds {legal.max()}; give true or false for each of the {self.spec.num_actions} actions, not "
+                "the numbers of those that are legal"
+            )
+        legal = legal.astype(bool)
         seats = np.array([to_play], np.int32)
         return self.planner.search(self.model, batch, legal[None], seats, self._key, states=[state], previous=previous)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+from muzen.errors import ConfigError
 
 
 class Callback:
@@ -30,3 +33,18 @@ class Callback:
 
     def on_end(self, run: Any, summary: dict[str, Any]) -> None:
         """The run finished or stopped; `summary["run"]` is its `muzen.Run`, without an evaluation where it stopped."""
+
+
+def listening(callbacks: Iterable[Callback]) -> list[Callback]:
+    """The callbacks as a list.
+
+    Raises:
+      ConfigError: something else is among them, or it is no list.
+    """
+    if not isinstance(callbacks, Iterable):
+        raise ConfigError(f"callbacks: {callbacks!r} is no list; give a list, of one callback too")
+    found = list(callbacks)
+    for one in found:
+        if not isinstance(one, Callback):
+            raise ConfigError(f"callbacks: {one!r} is no Callback; give objects of a subclass of muzen.Callback")
+    return found

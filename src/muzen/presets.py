@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # types.py loads jax, which `muzen train --help` has no use f
 # What long episodes ask for: the paper's discount, and time to keep up what pays only after many steps.
 _LONG: dict[str, Any] = {"learn.discount": 0.997, "act.noise_steps": 40.0}
 
+# And with such a discount a value is wrong for a long time: searched again every 25,000 steps, and each time by 3 %
+# nearer to what is true, a lander's were off by 50 to 80 points at the end of a run. Cheap for an MLP.
+_FRESH_VALUES: dict[str, Any] = {"reanalyse.values_per_step": 256.0}
+
 # Each step costs 1, and an end, which random play does not find, pays no more.
 _NO_MORE = 0.0
 
@@ -39,12 +43,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "env_steps": 200_000,
         "learn.samples_per_step": 32.0,
         "reanalyse.positions_per_step": 8.0,
-        # Searched again every 25,000 steps, and each time by 3 % nearer to what is true, values were wrong by 50 to 80
-        # points at the end of a run.
-        "reanalyse.values_per_step": 256.0,
         # A landing pays after a hundred steps and more, and what it takes to begin one costs at once. Standing still is
         # paid after twenty-five steps of it, which noise at every step would never allow.
         **_LONG,
+        **_FRESH_VALUES,
         # Finer bins than a leg's touch, paid at every step, would ask for: values spread over a tenth of that.
         "value.limit": 300.0,
         "value.bins": 61,
@@ -211,7 +213,7 @@ def _derived(spec: EnvSpec, kind: str) -> dict[str, Any]:
         elif convolutions and spec.observation_dtype != "uint8":
             settings |= _BOARD
     elif spec.max_episode_steps is not None and spec.max_episode_steps >= _LONG_EPISODE:
-        settings |= _LONG
+        settings |= _LONG if convolutions else _LONG | _FRESH_VALUES
     if planes:  # a mean for each cell would hide what cells have in common
         settings["network.normalise_observations"] = False
     if convolutions:

@@ -166,7 +166,7 @@ class Progress(Callback):
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
                 TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),  # it may name a folder such as lr[a]
                 console=self.console,
             )
             self._bars.start()

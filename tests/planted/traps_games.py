@@ -167,8 +167,16 @@ PLANTS = [
         35,
         "reanalysis puts a search's value in the place of what resigning has settled",
         "replay/kernels.py",
-        "row < 0 or rows.flags[row] & SETTLED or",
-        "row < 0 or",
+        "row < 0 or rows.flags[row] & SETTLED or rows.flags",
+        "row < 0 or rows.flags",
+        claim(RESIGNING, "test_reanalysis_leaves_what_resigning_has_settled"),
+    ),
+    Plant(
+        35,
+        "the network's value takes the place of what resigning has settled",
+        "replay/kernels.py",
+        "row < 0 or rows.flags[row] & SETTLED or np.isnan",
+        "row < 0 or np.isnan",
         claim(RESIGNING, "test_reanalysis_leaves_what_resigning_has_settled"),
     ),
     Plant(

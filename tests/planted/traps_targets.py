@@ -138,6 +138,22 @@ PLANTS = [
     ),
     Plant(
         15,
+        "values are refreshed of rows that are not there yet, and the oldest never",
+        "replay/buffer.py",
+        "sequence = head[lane] - 1 - (place",
+        "sequence = head[lane] - (place",
+        claim("replay/test_buffer.py", "test_random_positions_are_every_stored_row_and_no_other"),
+    ),
+    Plant(
+        15,
+        "a row that nobody has searched is given a value, and counts as searched",
+        "replay/kernels.py",
+        "rows.flags[row] & SETTLED or np.isnan(rows.value[row, 0]):",
+        "rows.flags[row] & SETTLED:",
+        claim("replay/test_buffer.py", "test_values_alone_are_rewritten_where_there_is_one_and_reach_the_targets"),
+    ),
+    Plant(
+        15,
         "what was legal is forgotten where time is up, so that the bootstrap's search plays what was not",
         "envs/gymnasium.py",
         "if mask is None or terminated:",

@@ -25,7 +25,7 @@ from muzen import devices, profile
 from muzen.actors import Plan, Rollout
 from muzen.agent import Agent
 from muzen.caches import use_compilation_cache
-from muzen.callbacks import Callback
+from muzen.callbacks import Callback, listening
 from muzen.config import Config, LearnConfig
 from muzen.diagnose import Health
 from muzen.errors import NonFiniteLossError
@@ -94,7 +94,7 @@ class Experiment:
         use_compilation_cache()
         self.mesh = devices.mesh_of(config.devices)
         self.config, self.folder, self.make_env = config, folder, make_env
-        self.callbacks = list(callbacks)
+        self.callbacks = listening(callbacks)
         self.rollout = Rollout(
             make_env,
             config.act.environments,
