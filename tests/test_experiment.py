@@ -276,7 +276,7 @@ def test_a_run_folder_that_exists_is_not_overwritten(finished):
         ({"search__model": "rules"}, {}, ConfigError),
         ({}, {"network": object()}, ConfigError),
         ({}, {"value_encoding": 3}, ConfigError),
-        ({}, {"callbacks": Callback()}, TypeError),
+        ({}, {"callbacks": Callback()}, ConfigError),
     ],
 )
 def test_what_is_refused_leaves_no_folder_behind(tmp_path, changes, options, error):
