@@ -213,9 +213,10 @@ class Replay:
         held = np.minimum(head, self.capacity)
         if not held.any():
             return np.empty(0, np.int64)
-        place = rng.integers(0, held.sum(), n)
-        lane = np.searchsorted(np.cumsum(held), place, side="right")
-        sequence = head[lane] - 1 - (place - (np.cumsum(held) - held)[lane])
+        ends = np.cumsum(held)
+        place = rng.integers(0, ends[-1], n)
+        lane = np.searchsorted(ends, place, side="right")
+        sequence = head[lane] - 1 - (place - (ends - held)[lane])
         return sequence * self.lanes + lane
 
     def observations(self, index: np.ndarray) -> np.ndarray:
